@@ -1,0 +1,1 @@
+"""Decoder-free sparse autoencoders: the code of the executable book."""

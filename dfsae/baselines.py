@@ -1,0 +1,96 @@
+"""Sparse autoencoders with a decoder, to compare with; names as in SAELens."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dfsae.encoder import uniform_
+from dfsae.objective import check_tensor
+
+
+class SAETerms(NamedTuple):
+    """Terms of an L1 sparse autoencoder's loss; scalars."""
+
+    mse: Tensor
+    """Reconstruction error; its normalisation is the model's own."""
+    l1: Tensor
+    """Sparsity penalty, unweighted."""
+    total: Tensor
+    """mse + coefficient * l1."""
+
+
+class PublishedSAE(nn.Module):
+    """The "standard SAE" of the published Experiment 3, exactly, defects included.
+
+    Untied weights, PyTorch's default initialisation, loss = mean over all entries of
+    (x - x_hat)^2 + l1 * mean |a|. The decoder's norm is free, so the penalty can
+    shrink at no cost by a -> a / c, W_dec -> c W_dec; half of the units die early.
+
+    ``W_enc (d_in, d_sae), b_enc (d_sae,), W_dec (d_sae, d_in), b_dec (d_in,)``.
+    """
+
+    def __init__(self, d_in: int, d_sae: int, *, seed: int, l1: float = 0.01,
+                 dtype: torch.dtype = torch.float32):
+        super().__init__()
+        if not 0 <= l1 < float("inf"):
+            raise ValueError(f"l1 must be finite and >= 0, got {l1}")
+        generator = torch.Generator().manual_seed(seed)
+        self.W_enc = uniform_((d_in, d_sae), d_in, generator, dtype)
+        self.b_enc = uniform_((d_sae,), d_in, generator, dtype)
+        self.W_dec = uniform_((d_sae, d_in), d_sae, generator, dtype)
+        self.b_dec = uniform_((d_in,), d_sae, generator, dtype)
+        self.l1 = l1
+
+    @property
+    def W(self) -> Tensor:
+        """The encoder's rows in the paper's orientation, ``(K, D)``."""
+        return self.W_enc.mT
+
+    def encode(self, x: Tensor) -> Tensor:
+        """relu(x W_enc + b_enc): ``(B, d_in) -> (B, d_sae)``."""
+        check_tensor("x", x, width=self.W_enc.shape[0])
+        return torch.relu(x @ self.W_enc + self.b_enc)
+
+    def decode(self, a: Tensor) -> Tensor:
+        """a W_dec + b_dec: ``(B, d_sae) -> (B, d_in)``."""
+        return a @ self.W_dec + self.b_dec
+
+    def loss(self, x: Tensor) -> SAETerms:
+        """Mean squared error over all entries plus l1 times the mean activation."""
+        a = self.encode(x)
+        mse = (x - self.decode(a)).square().mean()
+        l1 = a.abs().mean()
+        return SAETerms(mse, l1, mse + self.l1 * l1)
+
+
+class StandardSAE(PublishedSAE):
+    """An L1 sparse autoencoder as the field trains it (Bricken et al., 2023; Conerly et al., 2024).
+
+    Tied initialisation (unit-norm decoder rows, encoder their transpose), decoder
+    bias at the data mean and subtracted from the input, and
+    loss = mean_i ||x_i - x_hat_i||^2 + l1 * mean_i sum_j a_ij ||W_dec_j||,
+    which no rescaling of the decoder can evade.
+    """
+
+    def __init__(self, d_in: int, d_sae: int, *, seed: int, data_mean: Tensor, l1: float,
+                 dtype: torch.dtype = torch.float32):
+        super().__init__(d_in, d_sae, seed=seed, l1=l1, dtype=dtype)
+        check_tensor("data_mean", data_mean, rank=1, width=d_in)
+        with torch.no_grad():
+            self.W_dec /= self.W_dec.norm(dim=1, keepdim=True)
+            self.W_enc.copy_(self.W_dec.mT)
+            self.b_enc.zero_()
+            self.b_dec.copy_(data_mean)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """relu((x - b_dec) W_enc + b_enc): ``(B, d_in) -> (B, d_sae)``."""
+        check_tensor("x", x, width=self.W_enc.shape[0])
+        return super().encode(x - self.b_dec)
+
+    def loss(self, x: Tensor) -> SAETerms:
+        """Squared error per sample plus l1 times the norm-weighted activation per sample."""
+        a = self.encode(x)
+        mse = (x - self.decode(a)).square().sum(dim=1).mean()
+        l1 = (a * self.W_dec.norm(dim=1)).sum(dim=1).mean()
+        return SAETerms(mse, l1, mse + self.l1 * l1)

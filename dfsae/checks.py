@@ -1,0 +1,99 @@
+"""The only ways in which the book verifies anything.
+
+Mathematics goes through :func:`check`, which raises when it fails, and through
+:func:`check_rejects`, which shows that the same check rejects a wrong variant.
+Empirical outcomes go through :func:`assess`, which records and never raises.
+
+Each call displays one line; the same display carries the outcome as data
+(:data:`MIME`), which the runner collects from the executed notebook.
+"""
+
+from dataclasses import asdict, dataclass
+
+from IPython.display import display
+
+MIME = "application/vnd.dfsae.outcome+json"
+
+
+class CheckFailed(AssertionError):
+    """A mathematical statement did not hold; the message has the value and the bound."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check or an assessment measured."""
+
+    kind: str
+    """"check", "rejects" or "assess"."""
+    claim: str
+    """Place in the paper, such as "Eq. 2" or "5.2 B"."""
+    statement: str
+    value: float
+    bound: str
+    """Such as "<= 1e-12"."""
+    passed: bool
+
+    def __str__(self) -> str:
+        word = {"check": ("holds", "FAILS"), "rejects": ("rejected, as it must be", "NOT REJECTED"),
+                "assess": ("met", "not met")}[self.kind][not self.passed]
+        return (f"{'✓' if self.passed else '✗'} {self.claim} | {self.statement} | "
+                f"measured {self.value:.4g}, criterion {self.bound} | {word}")
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        return {"text/plain": str(self), MIME: asdict(self)}
+
+
+def _outcome(kind: str, claim: str, statement: str, value: float, at_most: float | None,
+             at_least: float | None, equals: float | None) -> Outcome:
+    bounds = {"<=": at_most, ">=": at_least, "=": equals}
+    given = {sign: float(limit) for sign, limit in bounds.items() if limit is not None}
+    if not given or (equals is not None and len(given) > 1):
+        raise ValueError("give at_most, at_least, both of them, or equals; "
+                         f"got at_most={at_most}, at_least={at_least}, equals={equals}")
+    value = float(value)
+    within = ((at_most is None or value <= at_most) and (at_least is None or value >= at_least)
+              and (equals is None or value == equals))
+    bound = " and ".join(f"{sign} {limit:g}" for sign, limit in given.items())
+    return Outcome(kind, claim, statement, value, bound, within)
+
+
+def check(claim: str, statement: str, value: float, *, at_most: float | None = None,
+          at_least: float | None = None, equals: float | None = None) -> None:
+    """Verify that ``value`` is within the bound; NaN never is.
+
+    Raises
+    ------
+    CheckFailed
+        With claim, statement, measured value and bound.
+    ValueError
+        If no bound is given.
+    """
+    outcome = _outcome("check", claim, statement, value, at_most, at_least, equals)
+    if not outcome.passed:
+        raise CheckFailed(str(outcome))
+    display(outcome)
+
+
+def check_rejects(claim: str, statement: str, value: float, *, at_most: float | None = None,
+                  at_least: float | None = None, equals: float | None = None) -> None:
+    """Verify that the check with this bound would reject ``value``, of a wrong variant.
+
+    Give the bound of the check itself. Raises :class:`CheckFailed` if the wrong
+    variant passes: the check is then too weak to mean anything.
+    """
+    inner = _outcome("rejects", claim, statement, value, at_most, at_least, equals)
+    outcome = Outcome("rejects", claim, statement, inner.value, inner.bound, not inner.passed)
+    if not outcome.passed:
+        raise CheckFailed(str(outcome))
+    display(outcome)
+
+
+def assess(claim: str, criterion: str, value: float, *, at_most: float | None = None,
+           at_least: float | None = None, equals: float | None = None) -> bool:
+    """Record whether an empirical ``value`` meets a criterion fixed before the run.
+
+    Never raises for an unmet criterion: an honest negative is a result.
+    """
+    outcome = _outcome("assess", claim, criterion, value, at_most, at_least, equals)
+    display(outcome)
+    return outcome.passed

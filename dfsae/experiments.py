@@ -1,0 +1,168 @@
+"""From a profile to specifications, and from a specification to a run record."""
+
+import time
+from typing import NamedTuple
+
+import torch
+
+from dfsae import metrics
+from dfsae.baselines import PublishedSAE, StandardSAE
+from dfsae.data import Dataset, load_mnist
+from dfsae.encoder import DecoderFreeSAE, reconstruct
+from dfsae.objective import Lambdas, correlation, energy_to_activation, responsibilities
+from dfsae.training import train
+
+
+class Profile(NamedTuple):
+    """How large a run of the book is."""
+
+    epochs: int
+    ablation_seeds: int
+    benchmark_seeds: int
+    n_train: int | None
+    """Training samples; None for all 60,000."""
+    n_test: int | None
+    """Test samples; None for all 10,000."""
+    dtype: str
+    """"float64" where stored numbers are compared, "float32" as published."""
+
+
+PROFILES = {
+    "smoke": Profile(2, 2, 2, 1280, 500, "float64"),
+    "quick": Profile(10, 3, 3, None, None, "float32"),
+    "paper": Profile(100, 3, 5, None, None, "float32"),
+}
+
+
+def get_profile(name: str) -> Profile:
+    """The profile of this name, or a ``ValueError`` that lists them."""
+    if name not in PROFILES:
+        raise ValueError(f"profile must be one of {sorted(PROFILES)}, got {name!r}")
+    return PROFILES[name]
+
+
+def load_data(profile: str) -> Dataset:
+    """MNIST at the size and precision of the profile."""
+    size = get_profile(profile)
+    return load_mnist(n_train=size.n_train, n_test=size.n_test, dtype=getattr(torch, size.dtype))
+
+
+ABLATION = {
+    "LSE only": Lambdas(lse=1, var=0, tc=0),
+    "LSE + var": Lambdas(lse=1, var=1, tc=0),
+    "LSE + var + tc": Lambdas(lse=1, var=1, tc=1),
+    "var + tc only": Lambdas(lse=0, var=1, tc=1),
+}
+"""Configurations A to D of Section 5.2."""
+
+BENCHMARK = {
+    "decoder-free": {"model": "DecoderFreeSAE", "lambdas": list(Lambdas())},
+    "published SAE": {"model": "PublishedSAE", "l1": 0.01},
+    "standard SAE": {"model": "StandardSAE", "l1": 0.5},
+}
+"""Models of Section 5.3, and an L1 SAE as the field trains it; its l1 is not tuned."""
+
+PROTOCOL = {"K": 64, "batch_size": 128, "optimizer": "adam", "lr": 1e-3, "eps": 1e-6,
+            "reduction": "sum", "activation": "relu"}
+"""What all published experiments share."""
+
+
+def ablation_specs(profile: str) -> list[dict]:
+    """Experiment 2: four configurations, each with every seed."""
+    size = get_profile(profile)
+    return [{**PROTOCOL, "name": name, "model": "DecoderFreeSAE", "lambdas": list(lambdas),
+             "epochs": size.epochs, "seed": seed}
+            for seed in range(1, size.ablation_seeds + 1) for name, lambdas in ABLATION.items()]
+
+
+def benchmark_specs(profile: str) -> list[dict]:
+    """Experiment 3: three models, each with every seed."""
+    size = get_profile(profile)
+    return [{**PROTOCOL, "name": name, **settings, "epochs": size.epochs, "seed": seed}
+            for seed in range(1, size.benchmark_seeds + 1) for name, settings in BENCHMARK.items()]
+
+
+def build(spec: dict, data: Dataset) -> torch.nn.Module:
+    """The untrained model of a spec; its seed is the spec's."""
+    D, dtype = data.x_train.shape[1], data.x_train.dtype
+    common = {"seed": spec["seed"], "dtype": dtype}
+    if spec["model"] == "DecoderFreeSAE":
+        return DecoderFreeSAE(D, spec["K"], lambdas=Lambdas(*spec["lambdas"]), eps=spec["eps"],
+                              reduction=spec["reduction"], activation=spec["activation"], **common)
+    if spec["model"] == "PublishedSAE":
+        return PublishedSAE(D, spec["K"], l1=spec["l1"], **common)
+    if spec["model"] == "StandardSAE":
+        return StandardSAE(D, spec["K"], l1=spec["l1"], data_mean=data.x_train.mean(dim=0), **common)
+    raise ValueError(f"unknown model {spec['model']!r}")
+
+
+def fit(spec: dict, data: Dataset, *, progress: bool = True) -> tuple[torch.nn.Module, dict]:
+    """Build and train the model of a spec; the data order has a seed of its own."""
+    model = build(spec, data)
+    history = train(model, data.x_train, epochs=spec["epochs"], batch_size=spec["batch_size"],
+                    optimizer=spec["optimizer"], lr=spec["lr"], order_seed=10_000 + spec["seed"],
+                    progress=progress)
+    return model, history
+
+
+@torch.no_grad()
+def ablation_metrics(model: DecoderFreeSAE, data: Dataset) -> dict:
+    """Metrics of Experiment 2 on the test set."""
+    E = model.encode(data.x_test)
+    r = responsibilities(E)
+    return {
+        "dead_units": metrics.dead_units(E),
+        "redundancy": metrics.redundancy(E),
+        "responsibility_entropy": metrics.responsibility_entropy(r),
+        "mean_max_responsibility": metrics.mean_max_responsibility(r),
+        "l0_energy": metrics.l0(E),
+        "l0_activation": metrics.l0(energy_to_activation(E)),
+        "feature_usage": _rounded(metrics.feature_usage(r)),
+        "variances": _rounded(E.var(dim=0)),
+        "correlation": _rounded(correlation(E, eps=1e-12), 3),
+    }
+
+
+@torch.no_grad()
+def benchmark_metrics(model: torch.nn.Module, data: Dataset) -> dict:
+    """Metrics of Experiment 3: probe, sparsity, and reconstruction through four decoders."""
+    a_train, a = model.encode(data.x_train), model.encode(data.x_test)
+    V, c = metrics.least_squares_decoder(a_train, data.x_train)
+    W_dec = model.W if isinstance(model, DecoderFreeSAE) else model.W_dec
+    decoded = {"own": model.decode(a), "transpose": reconstruct(a, model.W),
+               "least_squares": a @ V + c}
+    if isinstance(model, DecoderFreeSAE):
+        decoded["transpose_of_s"] = reconstruct(energy_to_activation(a), model.W)
+    found = {
+        "probe_accuracy": metrics.linear_probe(a_train, data.y_train, a, data.y_test),
+        "l0": metrics.l0(a),
+        "l0_activation": metrics.l0(energy_to_activation(a)),
+        "dead_units": metrics.dead_units(a),
+        "never_active": int((a_train <= 0).all(dim=0).sum()),
+        "redundancy": metrics.redundancy(a),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "published_mse": metrics.published_mse(data.x_test, a, W_dec),
+        "mean_row_norm": float(model.W.norm(dim=1).mean()),
+    }
+    for name, x_hat in decoded.items():
+        found[f"mse_{name}"] = metrics.mse(data.x_test, x_hat)
+        found[f"fvu_{name}"] = metrics.fvu(data.x_test, x_hat)
+    return found
+
+
+def run(spec: dict, data: Dataset, evaluate) -> dict:
+    """Train the model of a spec and evaluate it: the body of a run record."""
+    start = time.perf_counter()
+    model, history = fit(spec, data)
+    trained = time.perf_counter()
+    found = evaluate(model, data)
+    # JSON has no NaN: a metric that is not defined is stored as null.
+    return {"metrics": {name: None if value != value else value for name, value in found.items()},
+            "history": {name: [round(value, 6) for value in term] for name, term in history.items()},
+            "seconds": round(time.perf_counter() - start, 2),
+            "train_seconds": round(trained - start, 2)}
+
+
+def _rounded(values: torch.Tensor, digits: int = 6) -> list:
+    """Nested lists, rounded: the records stay small and readable."""
+    return torch.round(values.double(), decimals=digits).tolist()

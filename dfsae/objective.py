@@ -1,0 +1,188 @@
+"""The objective of the paper, one pure function per numbered equation.
+
+Shared signature. ``E`` holds energies and ``A`` activations, shape ``(..., B, K)``:
+any leading dimensions, then B samples, then K components. Results keep the leading
+dimensions. Every function works on float32 and float64 and on any device, is
+differentiable, and raises ``ValueError`` when a tensor has the wrong rank or dtype,
+holds NaN or infinity, or (where a variance is taken) has fewer than two samples.
+Statistics over the batch are unbiased: they divide by B - 1.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+EPS = 1e-6
+"""The constant that the published experiments add to each variance."""
+
+Reduction = Literal["sum", "mean"]
+
+
+class Lambdas(NamedTuple):
+    """Weights of the four terms of the objective, all finite and >= 0."""
+
+    lse: float = 1.0
+    """Weight of Eq. 1; the paper fixes it to 1, and to 0 in configuration D."""
+    var: float = 1.0
+    """Weight of Eq. 4."""
+    tc: float = 1.0
+    """Weight of Eq. 5."""
+    wr: float = 0.0
+    """Weight of Eq. 8, which the paper treats as optional."""
+
+
+class Terms(NamedTuple):
+    """The terms of Eq. 7, unweighted, and their weighted sum; each of shape ``(...)``."""
+
+    lse: Tensor
+    """Eq. 1, reduced over the batch."""
+    var: Tensor
+    """Eq. 4."""
+    tc: Tensor
+    """Eq. 5."""
+    wr: Tensor
+    """Eq. 8."""
+    total: Tensor
+    """Eq. 7 (+ Eq. 8): what training minimises."""
+
+
+class NonFiniteError(ValueError):
+    """A tensor or a loss holds NaN or infinity."""
+
+
+def check_tensor(name: str, value: Tensor, *, rank: int = 2, width: int | None = None,
+                 rows: int = 1) -> Tensor:
+    """Return ``value`` if it is a finite float tensor ``(..., rows or more, width)``.
+
+    Raises
+    ------
+    ValueError
+        Naming what was given and what is expected; :class:`NonFiniteError`, a
+        ``ValueError`` too, for NaN and infinity.
+    """
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        given = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"{name} must be a float tensor, got {given}")
+    if value.ndim < rank:
+        raise ValueError(f"{name} needs at least {rank} dimensions, got shape {tuple(value.shape)}")
+    if width is not None and value.shape[-1] != width:
+        raise ValueError(f"{name} must have width {width}, got shape {tuple(value.shape)}")
+    if rank > 1 and value.shape[-2] < rows:
+        raise ValueError(f"{name} needs at least {rows} sample(s), got shape {tuple(value.shape)}")
+    if not torch.isfinite(value).all():
+        raise NonFiniteError(f"{name} holds NaN or infinite values; clean the data before this call")
+    return value
+
+
+def log_sum_exp(E: Tensor) -> Tensor:
+    """Eq. 1: L_LSE(x) = -log sum_j exp(-E_j(x)), per sample.
+
+    ``(..., K) -> (...)``, in nats. Stable for any finite energies.
+    """
+    check_tensor("E", E, rank=1)
+    return -torch.logsumexp(-E, dim=-1)
+
+
+def responsibilities(E: Tensor) -> Tensor:
+    """Eq. 2 and 10: r_j = exp(-E_j) / sum_k exp(-E_k), the softmax of -E.
+
+    ``(..., K) -> (..., K)``; each row is a probability vector.
+    """
+    check_tensor("E", E, rank=1)
+    return torch.softmax(-E, dim=-1)
+
+
+def variance_penalty(A: Tensor, *, eps: float) -> Tensor:
+    """Eq. 4: L_var = -sum_j log(Var(A_j) + eps); the paper writes it with eps = 0.
+
+    ``(..., B, K) -> (...)``, in nats.
+    """
+    check_tensor("A", A, rows=2)
+    return -torch.log(A.var(dim=-2, correction=1) + eps).sum(dim=-1)
+
+
+def correlation(A: Tensor, *, eps: float) -> Tensor:
+    """Corr(A) of Eq. 5: Pearson correlations between components over the batch.
+
+    ``(..., B, K) -> (..., K, K)``. Each variance gets ``eps`` added, so that a
+    constant component correlates with nothing instead of giving 0 / 0.
+    """
+    check_tensor("A", A, rows=2)
+    centred = A - A.mean(dim=-2, keepdim=True)
+    Z = centred * torch.rsqrt(A.var(dim=-2, correction=1, keepdim=True) + eps)
+    return Z.mT @ Z / (A.shape[-2] - 1)
+
+
+def decorrelation_penalty(A: Tensor, *, eps: float) -> Tensor:
+    """Eq. 5: L_tc = ||Corr(A) - I||_F^2.
+
+    ``(..., B, K) -> (...)``. The diagonal of a correlation matrix is one by
+    definition, so the sum runs over the off-diagonal entries, each pair twice.
+    """
+    C = correlation(A, eps=eps)
+    off_diagonal = C - torch.diag_embed(C.diagonal(dim1=-2, dim2=-1))
+    return off_diagonal.square().sum(dim=(-2, -1))
+
+
+def log_det_volume(A: Tensor, *, eps: float) -> Tensor:
+    """Eq. 6, left-hand side: log det(Cov(A) + eps I), over the batch.
+
+    ``(..., B, K) -> (...)``, in nats; -inf if the matrix is singular (always so
+    for eps = 0 and K >= B). Equal to minus Eq. 4 only when Cov(A) is diagonal.
+    """
+    check_tensor("A", A, rows=2)
+    centred = A - A.mean(dim=-2, keepdim=True)
+    cov = centred.mT @ centred / (A.shape[-2] - 1)
+    return torch.logdet(cov + eps * torch.eye(A.shape[-1], dtype=A.dtype, device=A.device))
+
+
+def weight_penalty(W: Tensor) -> Tensor:
+    """Eq. 8: ||W^T W - I_D||_F^2 for weights W of shape ``(..., K, D)``; result ``(...)``."""
+    check_tensor("W", W)
+    gram = W.mT @ W
+    return (gram - torch.eye(W.shape[-1], dtype=W.dtype, device=W.device)).square().sum(dim=(-2, -1))
+
+
+def energy_to_activation(E: Tensor) -> Tensor:
+    """Eq. 11: s = max_k E_k - E, per sample: the lowest energy becomes the highest score.
+
+    ``(..., K) -> (..., K)``, every entry >= 0.
+    """
+    check_tensor("E", E, rank=1)
+    return E.amax(dim=-1, keepdim=True) - E
+
+
+def objective(E: Tensor, W: Tensor, *, lambdas: Lambdas, reduction: Reduction, eps: float) -> Terms:
+    """Eq. 7, with Eq. 8 where ``lambdas.wr`` > 0: the named terms and their weighted sum.
+
+    Parameters
+    ----------
+    E : energies ``(..., B, K)``; they are also the activations A of Eq. 4 and 5.
+    W : weights ``(..., K, D)``, used by Eq. 8 only.
+    reduction : how Eq. 1 is reduced over the batch. The text of the paper does not
+        say; its published code takes the "sum". Under the "mean" the first term
+        weighs B times less against the other two, which are computed once a batch.
+    eps : added to each variance.
+
+    Raises ``ValueError`` for a negative or non-finite weight or an unknown reduction.
+    """
+    check_lambdas(lambdas)
+    if reduction not in ("sum", "mean"):
+        raise ValueError(f"reduction must be 'sum' or 'mean', got {reduction!r}")
+    per_sample = log_sum_exp(E)
+    lse = per_sample.sum(dim=-1) if reduction == "sum" else per_sample.mean(dim=-1)
+    var = variance_penalty(E, eps=eps)
+    tc = decorrelation_penalty(E, eps=eps)
+    wr = weight_penalty(W) if lambdas.wr else torch.zeros_like(var)
+    weighted = [weight * term for weight, term in zip(lambdas, (lse, var, tc, wr)) if weight]
+    # A sum over no terms still needs a gradient: zero.
+    total = torch.stack(weighted).sum(dim=0) if weighted else 0.0 * lse
+    return Terms(lse, var, tc, wr, total)
+
+
+def check_lambdas(lambdas: Lambdas) -> None:
+    """Raise ``ValueError`` unless every weight is finite and >= 0."""
+    for name, weight in lambdas._asdict().items():
+        if not 0 <= weight < float("inf"):
+            raise ValueError(f"lambda_{name} must be finite and >= 0, got {weight}")

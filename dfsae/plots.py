@@ -1,0 +1,75 @@
+"""The style of the book's figures, its tables, and the figures used more than once."""
+
+import inspect
+
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import Markdown, display
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+COLOURS = {
+    "LSE only": "#D55E00", "LSE + var": "#E69F00", "LSE + var + tc": "#0072B2",
+    "var + tc only": "#CC79A7", "decoder-free": "#0072B2", "published SAE": "#009E73",
+    "standard SAE": "#56B4E9", "reference": "#555555", "published": "#999999",
+}
+"""One colour-blind-safe colour (Okabe and Ito) per configuration, throughout the book."""
+
+
+def use_style() -> None:
+    """Vector figures, one font size, no frame; call once at the top of a notebook."""
+    set_matplotlib_formats("svg")
+    plt.rcParams.update({
+        "figure.figsize": (6.4, 3.6), "figure.constrained_layout.use": True,
+        "savefig.facecolor": "white", "font.size": 10, "axes.titlesize": 10,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+        "grid.color": "#dddddd", "grid.linewidth": 0.6, "axes.axisbelow": True,
+        "legend.frameon": False, "lines.linewidth": 1.6, "image.cmap": "viridis",
+        "svg.hashsalt": "dfsae", "svg.fonttype": "path",
+    })
+
+
+def show_source(*functions) -> None:
+    """Display the source of the functions that implement the equation at hand."""
+    for function in functions:
+        display(Markdown(f"```python\n{inspect.getsource(function).rstrip()}\n```"))
+
+
+def show_table(header: list[str], rows: list[list]) -> None:
+    """Display a table; cells are strings, numbers are formatted by the caller."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    display(Markdown("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)))
+
+
+def plus_minus(mean: float, half_width: float, digits: int) -> str:
+    """"mean ± half-width"; only the mean if there is no interval, and a dash for NaN."""
+    if mean != mean:
+        return "not defined"
+    if half_width != half_width:
+        return f"{mean:.{digits}f}"
+    return f"{mean:.{digits}f} ± {half_width:.{digits}f}"
+
+
+def correlation_grid(matrices: dict[str, list], titles: dict[str, str]) -> Figure:
+    """A row of K x K correlation matrices on one diverging scale from -1 to 1."""
+    fig, axes = plt.subplots(2, (len(matrices) + 1) // 2, figsize=(6.4, 5.8), layout="constrained")
+    for ax, (name, matrix) in zip(axes.flat, matrices.items()):
+        image = ax.imshow(np.asarray(matrix, dtype=float), vmin=-1, vmax=1, cmap="RdBu_r",
+                          interpolation="nearest")
+        ax.set(title=titles[name], xlabel="unit", ylabel="unit")
+        ax.grid(False)
+    fig.colorbar(image, ax=axes, label="correlation", shrink=0.6)
+    return fig
+
+
+def bars_with_intervals(ax: Axes, groups: dict[str, tuple[float, float]], published: dict[str, float],
+                        label: str) -> None:
+    """One bar a configuration with its 95 % interval; a diamond marks the published value."""
+    for position, (name, (mean, half_width)) in enumerate(groups.items()):
+        ax.bar(position, mean, yerr=half_width, color=COLOURS[name], capsize=3, width=0.7)
+        if published.get(name) is not None:
+            ax.plot(position, published[name], "D", color="black", markerfacecolor="white", zorder=5)
+    ax.set_xticks(range(len(groups)), [name.replace(" + ", "\n+ ") for name in groups], fontsize=8)
+    ax.set_ylabel(label)
+    ax.grid(axis="x", visible=False)

@@ -1,0 +1,145 @@
+"""``results/``: records of runs, written whole or not at all, with their provenance.
+
+One trained model is one record: experiment, configuration (all that determines it),
+seed, metrics by name, history, seconds. Tables and figures are functions of records.
+"""
+
+import ast
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from scipy import stats
+from tqdm import tqdm
+
+from dfsae.data import ROOT
+
+RESULTS = ROOT / "results"
+TRAINING_CODE = ("objective", "encoder", "baselines", "training", "metrics", "data", "experiments")
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write ``content`` atomically: a reader sees the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    partial.replace(path)
+
+
+def code_fingerprint() -> str:
+    """Hash of the code that determines a run; comments and docstrings do not count."""
+    digest = hashlib.sha256()
+    for name in TRAINING_CODE:
+        tree = ast.parse((ROOT / "dfsae" / f"{name}.py").read_text())
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if isinstance(body, list):
+                node.body = [item for item in body if not _is_string(item)]
+        digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()[:16]
+
+
+def _is_string(node: ast.AST) -> bool:
+    return (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str))
+
+
+def provenance(profile: str) -> dict:
+    """Profile, commit, fingerprint of the code, versions, CPU and threads."""
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    names = ("torch", "torchvision", "numpy", "scipy", "scikit-learn")
+    return {
+        "profile": profile,
+        "commit": git("rev-parse", "HEAD") or "unknown",
+        "uncommitted_changes": bool(git("status", "--porcelain", "--", "dfsae", "notebooks")),
+        "code": code_fingerprint(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in names},
+        "cpu": _cpu_name(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def run_experiment(experiment: str, profile: str, specs: Iterable[dict],
+                   run: Callable[[dict], dict]) -> dict:
+    """Run every spec that has no finished run yet, then write ``results/<profile>/<experiment>.json``.
+
+    Parameters
+    ----------
+    specs : configurations, JSON-able, each with a "seed".
+    run : from a spec to a record with "metrics", "history" and "seconds".
+
+    A finished run is kept at once in ``results/.runs``, under a hash of spec, code
+    and library versions. An interrupted experiment therefore goes on where it
+    stopped, and a changed ``dfsae`` trains anew.
+    """
+    specs = list(specs)
+    about = provenance(profile)
+    records = []
+    for spec in tqdm(specs, desc=f"{experiment} ({profile})"):
+        identity = json.dumps([spec, about["code"], about["versions"]], sort_keys=True)
+        key = hashlib.sha256(identity.encode()).hexdigest()[:16]
+        path = RESULTS / ".runs" / profile / experiment / f"{key}.json"
+        if not path.exists():
+            write_json(path, {"experiment": experiment, "spec": spec, "seed": spec["seed"], **run(spec)})
+        records.append(json.loads(path.read_text()))
+    about["wall_seconds"] = round(sum(record["seconds"] for record in records), 1)
+    result = {"experiment": experiment, "provenance": about, "runs": records}
+    write_json(RESULTS / profile / f"{experiment}.json", result)
+    return result
+
+
+def load(experiment: str, profile: str) -> dict:
+    """Read ``results/<profile>/<experiment>.json``.
+
+    Raises ``FileNotFoundError`` with the command that makes it, and ``ValueError``
+    if the file says that it belongs to another profile.
+    """
+    path = RESULTS / profile / f"{experiment}.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing; make it with: make book PROFILE={profile}")
+    result = json.loads(path.read_text())
+    if result["provenance"]["profile"] != profile:
+        raise ValueError(f"{path} holds results of profile {result['provenance']['profile']!r}; "
+                         "profiles are never mixed")
+    return result
+
+
+def published() -> dict:
+    """The numbers of arXiv 2601.06478, from ``book/published.json``."""
+    return json.loads((ROOT / "book" / "published.json").read_text())
+
+
+def values(result: dict, name: str, metric: str) -> list[float]:
+    """``metric`` of every run whose spec has this ``name``, by seed; NaN where not defined."""
+    found = [run["metrics"][metric] for run in result["runs"] if run["spec"]["name"] == name]
+    if not found:
+        raise KeyError(f"no run named {name!r} in experiment {result['experiment']!r}")
+    return [float("nan") if value is None else value for value in found]
+
+
+def interval(sample: list[float]) -> tuple[float, float]:
+    """Mean and half-width of the 95 % t-interval; NaN half-width for a single value."""
+    data = torch.tensor(sample, dtype=torch.float64)
+    n = len(data)
+    if n < 2:
+        return float(data.mean()), float("nan")
+    return float(data.mean()), float(stats.t.ppf(0.975, n - 1) * data.std(correction=1) / n ** 0.5)
