@@ -1,0 +1,42 @@
+# make book [PROFILE=quick|paper|smoke]   install, execute every notebook, build the book
+# make test                               install, run the tests
+PROFILE ?= quick
+PYTHON ?= python3
+BIN := .venv/bin
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.PHONY: book test lab smoke execute html clean
+
+book: execute html
+	@echo "Open _build/html/index.html"
+
+execute: .venv/installed
+	$(BIN)/python scripts/execute.py --profile $(PROFILE)
+
+html: .venv/installed
+	rm -rf _build/html _build/.doctrees
+	$(BIN)/jupyter-book build --all -W -n --keep-going .
+	test -s _build/html/index.html
+
+test: .venv/installed
+	$(BIN)/pytest -n 2 --dist loadfile tests
+	$(BIN)/pytest -n 2 --dist loadfile --nbval -p tests.nbval_compare tests/smoke
+
+# Renew the stored notebooks that nbval compares with.
+smoke: .venv/installed
+	$(BIN)/python scripts/execute.py --profile smoke --output tests/smoke
+
+lab: .venv/lab
+	$(BIN)/jupyter lab --notebook-dir=. notebooks
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[book,test]'
+	touch $@
+
+.venv/lab: .venv/installed
+	$(BIN)/pip install --quiet --editable '.[book,test,lab]'
+	touch $@
+
+clean:
+	rm -rf _build notebooks/*.ipynb book/generated results/quick results/smoke results/.runs

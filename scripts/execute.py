@@ -1,0 +1,155 @@
+"""Execute the notebooks with papermill: text sources in, executed .ipynb out.
+
+Each notebook has one parameter, the profile. A notebook whose source, code, stored
+results, library versions and profile have not changed is not executed again. The
+outcomes of all checks go to ``results/<profile>/checks.json``.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import jupytext
+import nbformat
+import papermill
+
+from dfsae.checks import MIME
+from dfsae.data import ROOT
+from dfsae.experiments import PROFILES, get_profile
+from dfsae.records import RESULTS, provenance, write_json
+
+SOURCES = ROOT / "notebooks"
+LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "matplotlib", "sympy", "papermill", "ipykernel")
+
+
+def sources() -> list[Path]:
+    """The text notebooks, in the order of the book."""
+    return sorted(SOURCES.glob("[0-9]*.md"))
+
+
+def read(source: Path, profile: str) -> nbformat.NotebookNode:
+    """The notebook of a text source with its profile set and with stable cell ids.
+
+    Raises ``ValueError`` unless exactly one cell is tagged "parameters" and it sets
+    nothing but ``profile``.
+    """
+    notebook = jupytext.read(source, fmt="md:myst")
+    tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    if len(tagged) != 1:
+        raise ValueError(f"{source} needs exactly one cell tagged 'parameters', has {len(tagged)}")
+    if not tagged[0].source.strip().startswith('profile = "') or "\n" in tagged[0].source.strip():
+        raise ValueError(f"{source}: the parameters cell must set profile, and nothing else")
+    tagged[0].source = f'profile = "{profile}"'
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number:03d}"
+    return notebook
+
+
+def fingerprint(source: Path, profile: str) -> str:
+    """Hash of everything that a notebook's outputs depend on."""
+    digest = hashlib.sha256(profile.encode())
+    inputs = [source, *sorted((ROOT / "dfsae").glob("*.py")), ROOT / "book" / "published.json"]
+    if profile != "paper":
+        inputs += sorted((RESULTS / "paper").glob("*.json"))
+    for path in inputs:
+        digest.update(path.read_bytes())
+    digest.update(repr([(name, version(name)) for name in LIBRARIES]).encode())
+    return digest.hexdigest()
+
+
+def execute(source: Path, profile: str, output: Path) -> None:
+    """Execute one notebook and put the result at ``output``, whole or not at all."""
+    start = time.perf_counter()
+    partial = output.with_name(f".{output.name}")
+    notebook = read(source, profile)
+    papermill.execute_notebook(notebook, str(partial), parameters={"profile": profile},
+                               cwd=str(SOURCES), kernel_name="python3", log_output=False,
+                               progress_bar=sys.stderr.isatty(), autosave_cell_every=0)
+    done = nbformat.read(partial, as_version=4)
+    partial.unlink()
+    done.cells = [cell for cell in done.cells
+                  if "injected-parameters" not in cell.metadata.get("tags", [])]
+    for cell, original in zip(done.cells, notebook.cells, strict=True):
+        cell.id = original.id
+        cell.metadata = original.metadata
+    done.metadata.pop("papermill", None)
+    done.metadata["dfsae"] = {"profile": profile, "inputs": fingerprint(source, profile)}
+    if output.parent == SOURCES:
+        done.metadata["dfsae"]["seconds"] = round(time.perf_counter() - start, 1)
+    nbformat.write(done, partial)
+    os.replace(partial, output)
+
+
+def is_current(output: Path, inputs: str) -> bool:
+    """Whether an executed notebook exists and came from these inputs."""
+    if not output.exists():
+        return False
+    return nbformat.read(output, as_version=4).metadata.get("dfsae", {}).get("inputs") == inputs
+
+
+def outcomes(executed: Path) -> list[dict]:
+    """All outcomes of checks and assessments that an executed notebook displays."""
+    found = []
+    for cell in nbformat.read(executed, as_version=4).cells:
+        for out in cell.get("outputs", []):
+            if MIME in out.get("data", {}):
+                found.append({"notebook": executed.stem, "cell": cell.id, **out["data"][MIME]})
+    return found
+
+
+def write_summary(profile: str, executed: list[Path]) -> None:
+    """Write checks.json, and the page that says what this copy of the book was executed with."""
+    about = provenance(profile)
+    checks = [outcome for path in executed for outcome in outcomes(path)]
+    write_json(RESULTS / profile / "checks.json", {"provenance": about, "outcomes": checks})
+    rows = []
+    for path in executed:
+        meta = nbformat.read(path, as_version=4).metadata["dfsae"]
+        mine = [outcome for outcome in checks if outcome["notebook"] == path.stem]
+        count = {kind: sum(outcome["kind"] == kind for outcome in mine)
+                 for kind in ("check", "rejects", "assess")}
+        rows.append(f"| [{path.stem}](/notebooks/{path.name}) | {count['check']} | {count['rejects']} | "
+                    f"{count['assess']} | {meta['seconds']:.1f} |")
+    changed = " with uncommitted changes" if about["uncommitted_changes"] else ""
+    libraries = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+    generated = ROOT / "book" / "generated"
+    generated.mkdir(exist_ok=True)
+    (generated / "profile.md").write_text(
+        f"This copy was executed with the profile **{profile}** at commit `{about['commit'][:12]}`{changed}.\n")
+    (generated / "execution.md").write_text("\n".join([
+        f"CPU: {about['cpu']}, {about['threads']} threads. Python {about['python']}; {libraries}.", "",
+        "| Notebook | checks passed | wrong variants rejected | assessments | seconds |",
+        "|---|---:|---:|---:|---:|", *rows, ""]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profile", default="quick", choices=sorted(PROFILES))
+    parser.add_argument("--output", type=Path, default=SOURCES, help="folder of the executed notebooks")
+    options = parser.parse_args()
+    get_profile(options.profile)
+    options.output = options.output.resolve()
+    options.output.mkdir(parents=True, exist_ok=True)
+    executed = []
+    for source in sources():
+        output = options.output / f"{source.stem}.ipynb"
+        executed.append(output)
+        if is_current(output, fingerprint(source, options.profile)):
+            print(f"{source.stem}: unchanged", flush=True)
+            continue
+        print(f"{source.stem}: executing ({options.profile})", flush=True)
+        execute(source, options.profile, output)
+    if options.output == SOURCES:
+        write_summary(options.profile, executed)
+    # A notebook whose source is gone must not linger in the book.
+    for stale in set(options.output.glob("*.ipynb")) - set(executed):
+        stale.unlink()
+
+
+if __name__ == "__main__":
+    main()
