@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: book test lab smoke execute html clean
+.PHONY: book test pages lab smoke execute html clean
 
 book: execute html
 	@echo "Open _build/html/index.html"
@@ -19,8 +19,11 @@ html: .venv/installed
 	test -s _build/html/index.html
 
 test: .venv/installed
-	$(BIN)/pytest -n 2 --dist loadfile tests
-	$(BIN)/pytest -n 2 --dist loadfile --nbval -p tests.nbval_compare tests/smoke
+	$(BIN)/pytest -n 2 --dist loadfile --nbval tests --ignore=tests/pages
+
+# The built book in Chromium (Debian: apt-get install chromium).
+pages: .venv/installed
+	$(BIN)/pytest tests/pages
 
 # Renew the stored notebooks that nbval compares with.
 smoke: .venv/installed

@@ -1,0 +1,87 @@
+"""Sources, stored smoke runs, table of contents and the runner belong together."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import execute  # noqa: E402
+
+SMOKE = ROOT / "tests" / "smoke"
+SOURCES = execute.sources()
+
+
+def test_every_source_has_a_stored_run_and_a_place_in_the_book():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    in_toc = [entry["file"] for part in toc["parts"] for entry in part["chapters"]]
+    names = [source.stem for source in SOURCES]
+    assert [Path(file).stem for file in in_toc if file.startswith("notebooks/")] == names
+    assert sorted(path.stem for path in SMOKE.glob("*.ipynb")) == names
+    for file in in_toc:
+        assert (ROOT / f"{file}.md").is_file(), f"{file} is in _toc.yml and not in the repository"
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_stored_run_is_fresh_and_complete(source):
+    stored = nbformat.read(SMOKE / f"{source.stem}.ipynb", as_version=4)
+    wanted = execute.read(source, "smoke")
+    assert [cell.source for cell in stored.cells] == [cell.source for cell in wanted.cells], \
+        "the stored run is older than its source; renew it with: make smoke"
+    for cell in stored.cells:
+        if cell.cell_type == "code":
+            assert cell.execution_count is not None, f"{cell.id} was never executed"
+            assert not any(out.output_type == "error" for out in cell.outputs)
+    assert execute.outcomes(SMOKE / f"{source.stem}.ipynb"), "a chapter without a single check"
+
+
+def test_every_figure_has_alt_text_and_a_caption():
+    for source in SOURCES:
+        blocks = source.read_text().split("```{glue:figure}")[1:]
+        for block in blocks:
+            body = block.split("```")[0]
+            assert ":alt:" in body and ":name:" in body, f"{source.stem}: {body[:40]}"
+            caption = [line for line in body.splitlines()[1:] if line and not line.startswith(":")]
+            assert caption, f"{source.stem}: figure {body.splitlines()[0]} has no caption"
+
+
+def write_notebook(folder: Path, code: str, tag: str = "parameters") -> Path:
+    path = folder / "99_trial.md"
+    header = SOURCES[0].read_text().split("---\n")[1]
+    path.write_text(f"---\n{header}---\n\n```{{code-cell}} ipython3\n:tags: [{tag}]\n\n"
+                    f'profile = "quick"\n```\n\n```{{code-cell}} ipython3\n{code}\n```\n')
+    return path
+
+
+def test_runner_passes_the_profile_and_leaves_one_whole_file(tmp_path):
+    source = write_notebook(tmp_path, "print(profile)")
+    execute.execute(source, "smoke", tmp_path / "99_trial.ipynb")
+    done = nbformat.read(tmp_path / "99_trial.ipynb", as_version=4)
+    assert done.cells[1].outputs[0].text == "smoke\n"
+    assert [cell.source for cell in done.cells] == ['profile = "smoke"', "print(profile)"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["99_trial.ipynb", "99_trial.md"]
+    assert execute.is_current(tmp_path / "99_trial.ipynb", execute.fingerprint(source, "smoke"))
+    assert not execute.is_current(tmp_path / "99_trial.ipynb", execute.fingerprint(source, "quick"))
+
+
+def test_failing_cell_fails_the_run(tmp_path):
+    source = write_notebook(tmp_path, "assert 1 == 2")
+    with pytest.raises(Exception, match="AssertionError"):
+        execute.execute(source, "smoke", tmp_path / "99_trial.ipynb")
+    assert not (tmp_path / "99_trial.ipynb").exists()
+
+
+def test_notebook_without_parameters_cell_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="exactly one cell tagged 'parameters'"):
+        execute.read(write_notebook(tmp_path, "pass", tag="other"), "smoke")
+
+
+def test_unknown_profile_is_refused():
+    done = subprocess.run([sys.executable, ROOT / "scripts" / "execute.py", "--profile", "papper"],
+                          capture_output=True, text=True)
+    assert done.returncode != 0 and "invalid choice: 'papper'" in done.stderr
