@@ -30,7 +30,7 @@ smoke: .venv/installed
 	$(BIN)/python scripts/execute.py --profile smoke --output tests/smoke
 
 lab: .venv/lab
-	$(BIN)/jupyter lab --notebook-dir=. notebooks
+	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/01_introduction.md
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -39,6 +39,9 @@ lab: .venv/lab
 
 .venv/lab: .venv/installed
 	$(BIN)/pip install --quiet --editable '.[book,test,lab]'
+	mkdir -p .venv/share/jupyter/lab/settings
+	echo '{"@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Jupytext Notebook"}}}' \
+	  > .venv/share/jupyter/lab/settings/overrides.json
 	touch $@
 
 clean:

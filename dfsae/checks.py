@@ -9,6 +9,7 @@ Each call displays one line; the same display carries the outcome as data
 """
 
 from dataclasses import asdict, dataclass
+from html import escape
 
 from IPython.display import display
 
@@ -33,14 +34,23 @@ class Outcome:
     """Such as "<= 1e-12"."""
     passed: bool
 
-    def __str__(self) -> str:
-        word = {"check": ("holds", "FAILS"), "rejects": ("rejected, as it must be", "NOT REJECTED"),
+    @property
+    def verdict(self) -> str:
+        """In one or two words, for the reader."""
+        return {"check": ("holds", "FAILS"), "rejects": ("wrong variant rejected", "NOT REJECTED"),
                 "assess": ("met", "not met")}[self.kind][not self.passed]
+
+    def __str__(self) -> str:
         return (f"{'✓' if self.passed else '✗'} {self.claim} | {self.statement} | "
-                f"measured {self.value:.4g}, criterion {self.bound} | {word}")
+                f"measured {self.value:.4g}, criterion {self.bound} | {self.verdict}")
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        return {"text/plain": str(self), MIME: asdict(self)}
+        claim, statement, bound = (escape(text) for text in (self.claim, self.statement, self.bound))
+        html = (f'<div class="outcome {self.kind} {"passed" if self.passed else "unmet"}">'
+                f'<span class="verdict">{"✓" if self.passed else "✗"} {self.verdict}</span> '
+                f'<span class="claim">{claim}</span> {statement} '
+                f'<span class="measured">measured {self.value:.4g}, criterion {bound}</span></div>')
+        return {"text/plain": str(self), "text/html": html, MIME: asdict(self)}
 
 
 def _outcome(kind: str, claim: str, statement: str, value: float, at_most: float | None,
@@ -53,7 +63,7 @@ def _outcome(kind: str, claim: str, statement: str, value: float, at_most: float
     value = float(value)
     within = ((at_most is None or value <= at_most) and (at_least is None or value >= at_least)
               and (equals is None or value == equals))
-    bound = " and ".join(f"{sign} {limit:g}" for sign, limit in given.items())
+    bound = " and ".join(f"{sign} {limit:.6g}" for sign, limit in given.items())
     return Outcome(kind, claim, statement, value, bound, within)
 
 
@@ -89,11 +99,9 @@ def check_rejects(claim: str, statement: str, value: float, *, at_most: float | 
 
 
 def assess(claim: str, criterion: str, value: float, *, at_most: float | None = None,
-           at_least: float | None = None, equals: float | None = None) -> bool:
+           at_least: float | None = None, equals: float | None = None) -> None:
     """Record whether an empirical ``value`` meets a criterion fixed before the run.
 
     Never raises for an unmet criterion: an honest negative is a result.
     """
-    outcome = _outcome("assess", claim, criterion, value, at_most, at_least, equals)
-    display(outcome)
-    return outcome.passed
+    display(_outcome("assess", claim, criterion, value, at_most, at_least, equals))

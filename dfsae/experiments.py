@@ -4,6 +4,7 @@ import time
 from typing import NamedTuple
 
 import torch
+from sklearn.decomposition import PCA
 
 from dfsae import metrics
 from dfsae.baselines import PublishedSAE, StandardSAE
@@ -117,7 +118,10 @@ def ablation_metrics(model: DecoderFreeSAE, data: Dataset) -> dict:
         "mean_max_responsibility": metrics.mean_max_responsibility(r),
         "l0_energy": metrics.l0(E),
         "l0_activation": metrics.l0(energy_to_activation(E)),
+        "log_zero_units": metrics.mean_log_zero_units(E),
+        "mean_row_norm": float(model.W.norm(dim=1).mean()),
         "feature_usage": _rounded(metrics.feature_usage(r)),
+        "firing_rate": _rounded((E > 0.01).double().mean(dim=0)),
         "variances": _rounded(E.var(dim=0)),
         "correlation": _rounded(correlation(E, eps=1e-12), 3),
     }
@@ -125,12 +129,18 @@ def ablation_metrics(model: DecoderFreeSAE, data: Dataset) -> dict:
 
 @torch.no_grad()
 def benchmark_metrics(model: torch.nn.Module, data: Dataset) -> dict:
-    """Metrics of Experiment 3: probe, sparsity, and reconstruction through four decoders."""
+    """Metrics of Experiment 3: probe, sparsity, and reconstruction through each decoder.
+
+    "own" is the model's decoder, "transpose" W^T (Eq. 12), "transpose_scaled" W^T times
+    the best single number on the training set, "least_squares" the best affine decoder.
+    """
     a_train, a = model.encode(data.x_train), model.encode(data.x_test)
     V, c = metrics.least_squares_decoder(a_train, data.x_train)
     W_dec = model.W if isinstance(model, DecoderFreeSAE) else model.W_dec
+    transposed = reconstruct(a_train, model.W)
+    scale = (data.x_train * transposed).sum() / transposed.square().sum()
     decoded = {"own": model.decode(a), "transpose": reconstruct(a, model.W),
-               "least_squares": a @ V + c}
+               "transpose_scaled": scale * reconstruct(a, model.W), "least_squares": a @ V + c}
     if isinstance(model, DecoderFreeSAE):
         decoded["transpose_of_s"] = reconstruct(energy_to_activation(a), model.W)
     found = {
@@ -148,6 +158,20 @@ def benchmark_metrics(model: torch.nn.Module, data: Dataset) -> dict:
         found[f"mse_{name}"] = metrics.mse(data.x_test, x_hat)
         found[f"fvu_{name}"] = metrics.fvu(data.x_test, x_hat)
     return found
+
+
+def yardsticks(data: Dataset, K: int) -> dict:
+    """Reconstruction errors on the test set of three predictors without a sparse code.
+
+    "zero" predicts zero, "mean" the mean training image, "pca" the best linear code
+    with K components of the centred training set.
+    """
+    x, mean = data.x_test, data.x_train.mean(dim=0)
+    pca = PCA(K, svd_solver="covariance_eigh").fit(data.x_train.numpy())
+    projected = torch.from_numpy(pca.inverse_transform(pca.transform(x.numpy()))).to(x.dtype)
+    predicted = {"zero": torch.zeros_like(x), "mean": mean.expand_as(x), "pca": projected}
+    return {f"{metric.__name__}_{name}": metric(x, x_hat) for name, x_hat in predicted.items()
+            for metric in (metrics.mse, metrics.fvu)}
 
 
 def run(spec: dict, data: Dataset, evaluate) -> dict:

@@ -44,6 +44,15 @@ def mean_max_responsibility(r: Tensor) -> float:
     return float(r.amax(dim=1).mean())
 
 
+def mean_log_zero_units(E: Tensor, *, threshold: float = 0.01) -> float:
+    """Mean over samples of log n0, with n0 = max(1, number of units with E_j <= ``threshold``).
+
+    The responsibility entropy of non-negative energies tends to it as they are scaled up.
+    """
+    check_tensor("E", E)
+    return float((E <= threshold).sum(dim=1).clamp(min=1).double().log().mean())
+
+
 def feature_usage(r: Tensor) -> Tensor:
     """Mean responsibility of each component, ``(K,)``; sums to one."""
     check_tensor("r", r)

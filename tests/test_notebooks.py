@@ -8,10 +8,8 @@ import nbformat
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-import execute  # noqa: E402
+import execute
+from dfsae.data import ROOT
 
 SMOKE = ROOT / "tests" / "smoke"
 SOURCES = execute.sources()

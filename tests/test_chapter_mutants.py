@@ -1,0 +1,78 @@
+"""A broken equation must make the chapter that derives it fail.
+
+Each mutant is written into a copy of the package; the code cells of the owning chapter
+then run against the copy, and one of its checks has to raise. No training is involved
+before the check: the chapters of the theory train toys at most.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from execute import read
+
+from dfsae.data import ROOT
+
+RUN_CELLS = """
+import json, sys
+cells = json.load(sys.stdin)
+scope = {"__name__": "__main__"}
+import matplotlib; matplotlib.use("Agg")
+for cell in cells:
+    exec(compile(cell, "cell", "exec"), scope)
+"""
+
+MUTANTS = [
+    # equation, chapter, module, old text, new text
+    ("Eq. 1 sign", "02_implicit_em", "objective", "return -torch.logsumexp(-E, dim=-1)", "return torch.logsumexp(-E, dim=-1)"),
+    ("Eq. 1 axis", "02_implicit_em", "objective", "return -torch.logsumexp(-E, dim=-1)", "return -torch.logsumexp(-E, dim=0)"),
+    ("Eq. 2 sign", "02_implicit_em", "objective", "return torch.softmax(-E, dim=-1)", "return torch.softmax(E, dim=-1)"),
+    ("Eq. 2 axis", "05_1_identity", "objective", "return torch.softmax(-E, dim=-1)", "return torch.softmax(-E, dim=0)"),
+    ("Eq. 4 sign", "03_infomax", "objective", "return -torch.log(A.var", "return torch.log(A.var"),
+    ("Eq. 4 ddof", "03_infomax", "objective", "torch.log(A.var(dim=-2, correction=1)", "torch.log(A.var(dim=-2, correction=0)"),
+    ("Eq. 5 factor", "03_infomax", "objective", "return off_diagonal.square().sum(dim=(-2, -1))", "return off_diagonal.square().sum(dim=(-2, -1)) / 2"),
+    ("Eq. 5 ddof", "03_infomax", "objective", "return Z.mT @ Z / (A.shape[-2] - 1)", "return Z.mT @ Z / A.shape[-2]"),
+    ("Eq. 6 sign", "03_infomax", "objective", "return torch.logdet(cov + eps", "return -torch.logdet(cov + eps"),
+    ("Eq. 7 weight", "04_objective", "objective", "weighted = [weight * term for", "weighted = [term for"),
+    ("Eq. 7 reduction", "04_objective", "objective", 'if reduction == "sum" else', 'if reduction == "mean" else'),
+    ("Eq. 8 axis", "04_objective", "objective", "(gram - torch.eye", "(gram + torch.eye"),
+    ("Eq. 9 bias", "04_objective", "encoder", "x @ W.mT + b[..., None, :]", "x @ W.mT - b[..., None, :]"),
+    ("Eq. 11 sign", "04_objective", "objective", "return E.amax(dim=-1, keepdim=True) - E", "return E - E.amin(dim=-1, keepdim=True)"),
+    ("Eq. 12 sign", "04_objective", "encoder", "return a @ W\n", "return -a @ W\n"),
+]
+
+
+def run_chapter(chapter: str, package_root: Path) -> subprocess.CompletedProcess:
+    """Run the code cells of a chapter against the package in ``package_root``."""
+    cells = [cell.source for cell in read(ROOT / "notebooks" / f"{chapter}.md", "smoke").cells
+             if cell.cell_type == "code"]
+    return subprocess.run([sys.executable, "-c", RUN_CELLS], input=json.dumps(cells), text=True,
+                          capture_output=True, cwd=package_root)
+
+
+def copy_package(folder: Path) -> None:
+    shutil.copytree(ROOT / "dfsae", folder / "dfsae", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("data", "results", "book"):
+        (folder / name).symlink_to(ROOT / name)
+
+
+def test_the_harness_passes_an_intact_package(tmp_path):
+    copy_package(tmp_path)
+    done = run_chapter("05_1_identity", tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("chapter, module, old, new", [mutant[1:] for mutant in MUTANTS],
+                         ids=[mutant[0] for mutant in MUTANTS])
+def test_chapter_rejects_mutant(chapter, module, old, new, tmp_path):
+    copy_package(tmp_path)
+    path = tmp_path / "dfsae" / f"{module}.py"
+    text = path.read_text()
+    assert old in text, "the mutant no longer applies; adapt it to the code"
+    path.write_text(text.replace(old, new))
+    done = run_chapter(chapter, tmp_path)
+    assert done.returncode != 0, "no check of the chapter noticed"
+    assert "CheckFailed" in done.stderr, done.stderr[-2000:]
