@@ -25,7 +25,7 @@ class PublishedSAE(nn.Module):
 
     Untied weights, PyTorch's default initialisation, loss = mean over all entries of
     (x - x_hat)^2 + l1 * mean |a|. The decoder's norm is free, so the penalty can
-    shrink at no cost by a -> a / c, W_dec -> c W_dec; half of the units die early.
+    shrink at no cost by a -> a / c, W_dec -> c W_dec; many units never fire on MNIST.
 
     ``W_enc (d_in, d_sae), b_enc (d_sae,), W_dec (d_sae, d_in), b_dec (d_in,)``.
     """

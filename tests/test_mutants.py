@@ -1,0 +1,68 @@
+"""The tests must be able to fail: every mutant of the code has to break a test that owns it.
+
+The owners run in this process, in a pytest session of their own, against a mutated copy
+of the package. A mutant is one line of the table in mutants.py.
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from mutants import MUTANTS, ROOT, Mutant, apply_mutant, functions, mutated_source
+
+TESTS = Path(__file__).parent
+FULLY_COVERED = ["objective", "encoder", "baselines", "metrics", "training", "checks"]
+# What the inner session does not need; collecting garbage takes most of its time.
+QUIET = ["-q", "-x", "-s", "--tb=line", "--assert=plain", "-o", "addopts="] + [
+    word for plugin in ("cacheprovider", "unraisableexception", "threadexception", "faulthandler", "xdist")
+    for word in ("-p", f"no:{plugin}")]
+
+
+def owners_of(mutant: Mutant) -> list[str]:
+    return [f"{TESTS / f'test_{mutant.module}.py'}::{name}" for name in mutant.owners.split()]
+
+
+@pytest.fixture
+def run_tests(tmp_path, monkeypatch):
+    """Apply a mutant, or none, and return the exit code of the given tests."""
+    def run(mutant: Mutant | None, tests: list[str]) -> int:
+        apply_mutant(mutant, tmp_path)
+        monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+        monkeypatch.syspath_prepend(tmp_path)
+        before = dict(sys.modules)
+        for name in before:
+            if name.split(".")[0] in ("dfsae", "conftest") or name.startswith("test_"):
+                del sys.modules[name]
+        try:
+            code = pytest.main([*QUIET, *tests])
+            assert sys.modules["dfsae"].__file__ == str(tmp_path / "dfsae" / "__init__.py")
+            return code
+        finally:
+            sys.modules.clear()
+            sys.modules.update(before)
+            settings.load_profile("repeatable")
+    return run
+
+
+def test_the_owners_pass_without_a_mutant(run_tests):
+    owners = dict.fromkeys(owner for mutant in MUTANTS for owner in owners_of(mutant))
+    assert run_tests(None, list(owners)) == pytest.ExitCode.OK
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.function}: {mutant.new}".replace("\n", " "))
+def test_a_mutant_breaks_an_owner(mutant, run_tests):
+    assert run_tests(mutant, owners_of(mutant)) == pytest.ExitCode.TESTS_FAILED
+
+
+def test_every_function_has_a_mutant():
+    for module in FULLY_COVERED:
+        names = {name for name, _ in functions((ROOT / "dfsae" / f"{module}.py").read_text())}
+        assert names == {mutant.function for mutant in MUTANTS if mutant.module == module and mutant.function}
+
+
+def test_a_mutant_that_does_not_apply_is_an_error():
+    with pytest.raises(ValueError, match="f has 2 times 'x', not once; adapt the mutant to the code"):
+        mutated_source(Mutant("m", "f", "x", "y", ""), "def f(x):\n    return x\n")
+    assert mutated_source(Mutant("m", "g", "x", "y", ""), "x = 1\n\n\ndef g():\n    return x\n") == \
+        "x = 1\n\n\ndef g():\n    return y\n"

@@ -1,0 +1,220 @@
+"""Records: whole or absent, resumed after an interruption, renewed after a change."""
+
+import json
+from math import inf, isnan, nan
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from dfsae import records
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def package_copy(tmp_path, monkeypatch):
+    """A copy of the code that determines a run, which a test may change."""
+    folder = tmp_path / "root" / "dfsae"
+    folder.mkdir(parents=True)
+    for name in records.TRAINING_CODE:
+        (folder / f"{name}.py").write_text((records.ROOT / "dfsae" / f"{name}.py").read_text())
+    monkeypatch.setattr(records, "ROOT", tmp_path / "root")
+    return folder
+
+
+class Runner:
+    """Stands in for training: counts its runs, and fails at a chosen one."""
+
+    def __init__(self, fail_at=None, error=RuntimeError):
+        self.fail_at, self.error, self.seeds = fail_at, error, []
+
+    def __call__(self, spec):
+        if spec["seed"] == self.fail_at:
+            raise self.error("interrupted")
+        self.seeds.append(spec["seed"])
+        return {"metrics": {"score": 10.0 * spec["seed"]}, "history": {"total": [1.0]}, "seconds": 0.5}
+
+
+def specs(*seeds, **settings):
+    return [{"name": "A", "seed": seed, **settings} for seed in seeds]
+
+
+def go(runner, *args, **settings):
+    return records.run_experiment("trial", "smoke", specs(*args, **settings), runner)
+
+
+# Writing
+
+def test_write_is_readable_and_leaves_one_file(tmp_path):
+    path = tmp_path / "new" / "folder" / "record.json"
+    for content in ({"a": 1}, {"b": [None, 2.5]}):
+        records.write_json(path, content)
+        assert json.loads(path.read_text()) == content
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [{"a": nan}, {"a": inf}, {"a": {1, 2}}])
+def test_what_json_cannot_hold_leaves_the_old_file(content, tmp_path):
+    path = tmp_path / "record.json"
+    records.write_json(path, {"old": 1})
+    with pytest.raises((ValueError, TypeError)):
+        records.write_json(path, content)
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "record.json"
+    records.write_json(path, {"old": 1})
+
+    def write_half(self, text):
+        with self.open("w") as file:
+            file.write(text[:len(text) // 2])
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(records.Path, "write_text", write_half)
+    with pytest.raises(OSError, match="no space left"):
+        records.write_json(path, {"new": 2})
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert not list(tmp_path.glob("[!.]*.json.*")), "a part must not look like a record"
+
+
+# Running
+
+def test_result_holds_every_run_with_its_provenance(results):
+    result = go(Runner(), 1, 2)
+    assert result == records.load("trial", "smoke") == json.loads((results / "smoke" / "trial.json").read_text())
+    assert [run["seed"] for run in result["runs"]] == [1, 2]
+    assert result["runs"][0] == {"experiment": "trial", "spec": {"name": "A", "seed": 1}, "seed": 1,
+                                 "metrics": {"score": 10.0}, "history": {"total": [1.0]}, "seconds": 0.5}
+    about = result["provenance"]
+    assert about["profile"] == "smoke" and about["code"] == records.code_fingerprint()
+    assert about["wall_seconds"] == 1.0 and about["threads"] >= 1 and about["cpu"]
+    assert about["versions"].keys() == {"torch", "torchvision", "numpy", "scipy", "scikit-learn"}
+    assert about["commit"] == "unknown" or len(about["commit"]) == 40
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_interrupted_experiment_goes_on_where_it_stopped(error, results):
+    first = Runner(fail_at=3, error=error)
+    with pytest.raises(error):
+        go(first, 1, 2, 3, 4)
+    assert first.seeds == [1, 2] and not (results / "smoke" / "trial.json").exists()
+    second = Runner()
+    assert [run["seed"] for run in go(second, 1, 2, 3, 4)["runs"]] == [1, 2, 3, 4]
+    assert second.seeds == [3, 4]
+    third = Runner()
+    go(third, 1, 2, 3, 4)
+    assert third.seeds == []
+
+
+def test_an_interruption_leaves_the_old_result(results):
+    old = go(Runner(), 1)
+    with pytest.raises(RuntimeError):
+        go(Runner(fail_at=2), 1, 2)
+    assert records.load("trial", "smoke") == old
+
+
+def test_what_determines_a_run_makes_it_run_again(results, monkeypatch):
+    go(Runner(), 1, 2, lr=0.1)
+
+    def seeds_run(*args, **settings):
+        runner = Runner()
+        go(runner, *args, **settings)
+        return runner.seeds
+
+    assert seeds_run(1, 2, lr=0.2) == [1, 2], "another spec"
+    assert seeds_run(1, 2, 3, lr=0.1) == [3], "a further seed only"
+    monkeypatch.setattr(records, "version", lambda name: "0")
+    assert seeds_run(1, lr=0.1) == [1], "other libraries"
+    monkeypatch.setattr(records, "code_fingerprint", lambda: "other code")
+    assert seeds_run(1, lr=0.1) == [1], "other code"
+    assert seeds_run(1, lr=0.1) == []
+
+
+def test_profiles_and_experiments_do_not_share_runs(results):
+    go(Runner(), 1)
+    for experiment, profile in (("trial", "quick"), ("other", "smoke")):
+        runner = Runner()
+        records.run_experiment(experiment, profile, specs(1), runner)
+        assert runner.seeds == [1]
+
+
+# Reading
+
+def test_a_missing_result_names_the_command(results):
+    with pytest.raises(FileNotFoundError, match="trial.json is missing; make it with: make book PROFILE=paper"):
+        records.load("trial", "paper")
+
+
+def test_profiles_are_never_mixed(results):
+    go(Runner(), 1)
+    (results / "smoke").rename(results / "paper")
+    with pytest.raises(ValueError, match="holds results of profile 'smoke'; profiles are never mixed"):
+        records.load("trial", "paper")
+
+
+def test_values_by_name_and_metric():
+    runs = [{"spec": {"name": name}, "metrics": {"score": score}}
+            for name, score in [("A", 1.0), ("B", 5.0), ("A", None), ("A", 3)]]
+    result = {"experiment": "trial", "runs": runs}
+    first, second, third = records.values(result, "A", "score")
+    assert (first, third) == (1.0, 3) and isnan(second)
+    assert records.values(result, "B", "score") == [5.0]
+    with pytest.raises(KeyError, match="no run named 'C' in experiment 'trial'"):
+        records.values(result, "C", "score")
+    with pytest.raises(KeyError, match="loss"):
+        records.values(result, "A", "loss")
+
+
+@pytest.mark.parametrize("sample", [[1.0, 2.0], [93.4, 93.1, 93.9, 93.3, 93.45], [5.0, 5.0, 5.0]])
+def test_interval_beside_scipy(sample):
+    mean, half = records.interval(sample)
+    spread = stats.sem(sample)
+    low, high = stats.t.interval(0.95, len(sample) - 1, np.mean(sample), spread) if spread else (mean, mean)
+    np.testing.assert_allclose([mean - half, mean + half], [low, high], rtol=1e-12)  # a few roundings
+
+
+def test_interval_of_one_value_and_of_an_undefined_one():
+    mean, half = records.interval([4.0])
+    assert mean == 4 and isnan(half)
+    assert all(isnan(number) for number in records.interval([4.0, nan]))
+
+
+def test_published_numbers_are_those_of_the_paper():
+    identity = records.published()["identity"]
+    assert identity["correlation"] == 1 and identity["max_abs_error"] == 4.47e-8
+
+
+# Fingerprint
+
+def test_fingerprint_ignores_comments_docstrings_and_layout(package_copy):
+    before, path = records.code_fingerprint(), package_copy / "objective.py"
+    text = path.read_text()
+    assert '"""Eq. 1: ' in text
+    path.write_text(text.replace('"""Eq. 1: ', '"""Other words: ').replace("\n\n\n", "\n\n# A comment.\n\n\n"))
+    assert path.read_text() != text and records.code_fingerprint() == before
+
+
+@pytest.mark.parametrize("name, old, new", [
+    ("objective", "EPS = 1e-6", "EPS = 1e-5"), ("training", "batch_size: int = 128", "batch_size: int = 64"),
+    ("metrics", "> threshold", ">= threshold"), ("data", "/ 255", "/ 256"),
+    ("experiments", '"K": 64', '"K": 32'), ("encoder", "fan_in ** -0.5", "fan_in ** -1"),
+    ("baselines", "l1: float = 0.01", "l1: float = 0.1"),
+])
+def test_fingerprint_changes_with_the_code(name, old, new, package_copy):
+    before, path = records.code_fingerprint(), package_copy / f"{name}.py"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    assert records.code_fingerprint() != before
+
+
+def test_fingerprint_of_the_copy_is_that_of_the_repository(request):
+    before = records.code_fingerprint()
+    request.getfixturevalue("package_copy")
+    assert records.code_fingerprint() == before
