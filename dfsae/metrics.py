@@ -26,8 +26,6 @@ def redundancy(a: Tensor) -> float:
     NaN if a unit is constant: its correlations are then not defined.
     """
     check_tensor("a", a, rows=2)
-    if (a.var(dim=0) == 0).any():
-        return float("nan")
     squared = correlation(a, eps=0.0).square()
     return float(squared.sum() - squared.diagonal().sum())
 
@@ -113,7 +111,7 @@ def least_squares_decoder(a: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     a_mean, x_mean = a64.mean(dim=0), x64.mean(dim=0)
     centred = a64 - a_mean
     gram = centred.mT @ centred
-    V = torch.linalg.pinv(gram, hermitian=True) @ (centred.mT @ (x64 - x_mean))
+    V = torch.linalg.pinv(gram, hermitian=True) @ (centred.mT @ x64)
     return V.to(x.dtype), (x_mean - a_mean @ V).to(x.dtype)
 
 

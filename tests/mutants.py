@@ -39,6 +39,9 @@ def mutated_source(mutant: Mutant, source: str) -> str:
     if mutant.function:
         node = dict(functions(source))[mutant.function]
         first, last = node.lineno - 1, node.end_lineno
+        if ast.get_docstring(node):  # formulas in the docstring are no code
+            lines[node.body[0].lineno - 1:node.body[0].end_lineno] = []
+            last -= node.body[0].end_lineno - node.body[0].lineno + 1
     body = "".join(lines[first:last])
     if body.count(mutant.old) != 1:
         raise ValueError(f"{mutant.module}.{mutant.function} has {body.count(mutant.old)} times "
@@ -98,7 +101,7 @@ MUTANTS = [Mutant(*row) for row in [
     ("objective", "decorrelation_penalty", "off_diagonal.square()", "off_diagonal.triu().square()", "test_eq5_by_hand"),
     ("objective", "decorrelation_penalty", "sum(dim=(-2, -1))", "mean(dim=(-2, -1))", "test_eq5_by_hand"),
     ("objective", "decorrelation_penalty", "sum(dim=(-2, -1))", "sum()", "test_leading_dimensions_equal_a_loop"),
-    ("objective", "decorrelation_penalty", "eps=eps", "eps=0.0", "test_eps_reaches_both_penalties"),
+    ("objective", "decorrelation_penalty", "eps=eps", "eps=0.0", "test_eq5_by_hand"),
     # Eq. 6
     ("objective", "log_det_volume", "torch.logdet", "-torch.logdet", "test_eq6_by_hand"),
     ("objective", "log_det_volume", "A - A.mean(dim=-2, keepdim=True)", "A", "test_parity_with_numpy_and_scipy"),
@@ -183,8 +186,6 @@ MUTANTS = [Mutant(*row) for row in [
     ("metrics", "redundancy", " - squared.diagonal().sum()", "", "test_redundancy_by_hand"),
     ("metrics", "redundancy", "correlation(a, eps=0.0).square()", "correlation(a, eps=0.0).abs()", "test_redundancy_by_hand"),
     ("metrics", "redundancy", "squared.sum()", "squared.triu().sum()", "test_redundancy_by_hand"),
-    ("metrics", "redundancy", 'return float("nan")', "return 0.0", "test_redundancy_of_a_constant_unit_is_not_defined"),
-    ("metrics", "redundancy", ".any()", ".all()", "test_redundancy_of_a_constant_unit_is_not_defined test_redundancy_by_hand"),
     ("metrics", "responsibility_entropy", "torch.special.entr(r)", "-torch.special.entr(r)", "test_winners_and_ties"),
     ("metrics", "responsibility_entropy", "torch.special.entr(r)", "(torch.special.entr(r) / 0.6931471805599453)", "test_winners_and_ties"),
     ("metrics", "responsibility_entropy", "torch.special.entr(r)", "(-r * r.log())", "test_winners_and_ties"),
@@ -216,7 +217,6 @@ MUTANTS = [Mutant(*row) for row in [
     ("metrics", "fvu", "(x - x_hat).double().square().sum() / spread", "1 - (x - x_hat).double().square().sum() / spread", "test_perfect_and_trivial_reconstructions"),
     ("metrics", "fvu", "spread == 0", "False", "test_bad_reconstructions_are_named"),
     ("metrics", "least_squares_decoder", "a64 - a_mean", "a64", "test_least_squares_decoder_beside_sklearn"),
-    ("metrics", "least_squares_decoder", "x64 - x_mean", "x64 + x_mean", "test_least_squares_decoder_beside_sklearn test_least_squares_decoder_recovers_an_affine_map_and_keeps_the_dtype"),
     ("metrics", "least_squares_decoder", "torch.linalg.pinv(gram, hermitian=True)", "torch.linalg.inv(gram)", "test_least_squares_decoder_beside_sklearn"),
     ("metrics", "least_squares_decoder", "x_mean - a_mean @ V", "x_mean", "test_least_squares_decoder_beside_sklearn"),
     ("metrics", "least_squares_decoder", "V.to(x.dtype)", "V", "test_least_squares_decoder_recovers_an_affine_map_and_keeps_the_dtype"),

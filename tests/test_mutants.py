@@ -23,6 +23,13 @@ def owners_of(mutant: Mutant) -> list[str]:
     return [f"{TESTS / f'test_{mutant.module}.py'}::{name}" for name in mutant.owners.split()]
 
 
+def take_out_own_modules() -> dict:
+    """Forget the package and its tests, so that they are imported anew; libraries stay loaded."""
+    own = [name for name in sys.modules
+           if name.split(".")[0] in ("dfsae", "conftest") or name.startswith("test_")]
+    return {name: sys.modules.pop(name) for name in own}
+
+
 @pytest.fixture
 def run_tests(tmp_path, monkeypatch):
     """Apply a mutant, or none, and return the exit code of the given tests."""
@@ -30,16 +37,13 @@ def run_tests(tmp_path, monkeypatch):
         apply_mutant(mutant, tmp_path)
         monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
         monkeypatch.syspath_prepend(tmp_path)
-        before = dict(sys.modules)
-        for name in before:
-            if name.split(".")[0] in ("dfsae", "conftest") or name.startswith("test_"):
-                del sys.modules[name]
+        before = take_out_own_modules()
         try:
             code = pytest.main([*QUIET, *tests])
             assert sys.modules["dfsae"].__file__ == str(tmp_path / "dfsae" / "__init__.py")
             return code
         finally:
-            sys.modules.clear()
+            take_out_own_modules()
             sys.modules.update(before)
             settings.load_profile("repeatable")
     return run

@@ -345,6 +345,8 @@ def test_check_tensor_returns_what_it_accepts_and_names_a_wrong_width():
     assert issubclass(NonFiniteError, ValueError)
     with pytest.raises(ValueError, match=r"x must have width 4, got shape \(2, 3\)"):
         check_tensor("x", x, width=4)
+    with pytest.raises(ValueError, match=r"x must have width 2, got shape \(2, 3\)"):
+        check_tensor("x", x, width=2)
     with pytest.raises(ValueError, match=r"x needs at least 1 sample\(s\), got shape \(0, 3\)"):
         check_tensor("x", torch.ones(0, 3))
 
