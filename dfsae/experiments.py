@@ -1,6 +1,7 @@
 """From a profile to specifications, and from a specification to a run record."""
 
 import time
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -42,8 +43,9 @@ def get_profile(name: str) -> Profile:
     return PROFILES[name]
 
 
+@lru_cache(maxsize=1)
 def load_data(profile: str) -> Dataset:
-    """MNIST at the size and precision of the profile."""
+    """MNIST at the size and precision of the profile; read once a process."""
     size = get_profile(profile)
     return load_mnist(n_train=size.n_train, n_test=size.n_test, dtype=getattr(torch, size.dtype))
 
@@ -97,12 +99,12 @@ def build(spec: dict, data: Dataset) -> torch.nn.Module:
     raise ValueError(f"unknown model {spec['model']!r}")
 
 
-def fit(spec: dict, data: Dataset, *, progress: bool = True) -> tuple[torch.nn.Module, dict]:
+def fit(spec: dict, data: Dataset) -> tuple[torch.nn.Module, dict]:
     """Build and train the model of a spec; the data order has a seed of its own."""
     model = build(spec, data)
     history = train(model, data.x_train, epochs=spec["epochs"], batch_size=spec["batch_size"],
                     optimizer=spec["optimizer"], lr=spec["lr"], order_seed=10_000 + spec["seed"],
-                    progress=progress)
+                    progress=False)
     return model, history
 
 
@@ -174,8 +176,9 @@ def yardsticks(data: Dataset, K: int) -> dict:
             for metric in (metrics.mse, metrics.fvu)}
 
 
-def run(spec: dict, data: Dataset, evaluate) -> dict:
-    """Train the model of a spec and evaluate it: the body of a run record."""
+def run(spec: dict, profile: str, evaluate) -> dict:
+    """Train the model of a spec on the data of a profile and evaluate it: a run record."""
+    data = load_data(profile)
     start = time.perf_counter()
     model, history = fit(spec, data)
     trained = time.perf_counter()
@@ -184,7 +187,7 @@ def run(spec: dict, data: Dataset, evaluate) -> dict:
     return {"metrics": {name: None if value != value else value for name, value in found.items()},
             "history": {name: [round(value, 6) for value in term] for name, term in history.items()},
             "seconds": round(time.perf_counter() - start, 2),
-            "train_seconds": round(trained - start, 2)}
+            "train_seconds": round(trained - start, 2), "threads": torch.get_num_threads()}
 
 
 def _rounded(values: torch.Tensor, digits: int = 6) -> list:

@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from joblib import Parallel, cpu_count, delayed, parallel_config
 from scipy import stats
 from tqdm import tqdm
 
@@ -79,32 +80,43 @@ def _cpu_name() -> str:
 
 
 def run_experiment(experiment: str, profile: str, specs: Iterable[dict],
-                   run: Callable[[dict], dict]) -> dict:
+                   run: Callable[[dict], dict], *, workers: int | None = None) -> dict:
     """Run every spec that has no finished run yet, then write ``results/<profile>/<experiment>.json``.
 
     Parameters
     ----------
     specs : configurations, JSON-able, each with a "seed".
     run : from a spec to a record with "metrics", "history" and "seconds".
+    workers : processes that share the runs, one thread each; by default one a core.
 
     A finished run is kept at once in ``results/.runs``, under a hash of spec, code
     and library versions. An interrupted experiment therefore goes on where it
     stopped, and a changed ``dfsae`` trains anew.
     """
-    specs = list(specs)
     about = provenance(profile)
-    records = []
-    for spec in tqdm(specs, desc=f"{experiment} ({profile})"):
+    paths = {}
+    for spec in specs:
         identity = json.dumps([spec, about["code"], about["versions"]], sort_keys=True)
         key = hashlib.sha256(identity.encode()).hexdigest()[:16]
-        path = RESULTS / ".runs" / profile / experiment / f"{key}.json"
-        if not path.exists():
-            write_json(path, {"experiment": experiment, "spec": spec, "seed": spec["seed"], **run(spec)})
-        records.append(json.loads(path.read_text()))
+        paths[RESULTS / ".runs" / profile / experiment / f"{key}.json"] = spec
+    missing = {path: spec for path, spec in paths.items() if not path.exists()}
+
+    with parallel_config("loky", n_jobs=min(workers or cpu_count(), max(len(missing), 1)),
+                         inner_max_num_threads=1):
+        kept = Parallel(return_as="generator_unordered")(
+            delayed(_run_and_keep)(path, experiment, spec, run) for path, spec in missing.items())
+        for _ in tqdm(kept, desc=f"{experiment} ({profile})", total=len(missing), unit="run"):
+            pass
+    records = [json.loads(path.read_text()) for path in paths]
     about["wall_seconds"] = round(sum(record["seconds"] for record in records), 1)
     result = {"experiment": experiment, "provenance": about, "runs": records}
     write_json(RESULTS / profile / f"{experiment}.json", result)
     return result
+
+
+def _run_and_keep(path: Path, experiment: str, spec: dict, run: Callable[[dict], dict]) -> None:
+    """Run one spec and write its record, in whichever process this is."""
+    write_json(path, {"experiment": experiment, "spec": spec, "seed": spec["seed"], **run(spec)})
 
 
 def load(experiment: str, profile: str) -> dict:

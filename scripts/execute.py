@@ -69,7 +69,7 @@ def execute(source: Path, profile: str, output: Path) -> None:
     notebook = read(source, profile)
     papermill.execute_notebook(notebook, str(partial), parameters={"profile": profile},
                                cwd=str(SOURCES), kernel_name="python3", log_output=False,
-                               progress_bar=sys.stderr.isatty(), autosave_cell_every=0)
+                               progress_bar=False, stderr_file=sys.stderr, autosave_cell_every=0)
     done = nbformat.read(partial, as_version=4)
     partial.unlink()
     done.cells = [cell for cell in done.cells

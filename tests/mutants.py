@@ -293,7 +293,7 @@ MUTANTS = [Mutant(*row) for row in [
     ("data", "load_mnist", "((train, n_train), (test, n_test))", "((train, n_train), (train, n_test))", "test_subsets_are_the_first_samples_and_dtype_is_as_asked"),
     ("records", "write_json", "partial.write_text(", "path.write_text(", "test_a_full_disk_leaves_the_old_file"),
     ("records", "write_json", "allow_nan=False", "allow_nan=True", "test_what_json_cannot_hold_leaves_the_old_file"),
-    ("records", "run_experiment", "if not path.exists()", "if True", "test_an_interrupted_experiment_goes_on_where_it_stopped"),
+    ("records", "run_experiment", "if not path.exists()", "if path", "test_an_interrupted_experiment_goes_on_where_it_stopped"),
     ("records", "run_experiment", '[spec, about["code"],', "[spec,", "test_what_determines_a_run_makes_it_run_again"),
     ("records", "run_experiment", ', about["versions"]]', "]", "test_what_determines_a_run_makes_it_run_again"),
     ("records", "run_experiment", '".runs" / profile / experiment', '".runs" / experiment', "test_profiles_and_experiments_do_not_share_runs"),

@@ -1,10 +1,12 @@
 """Records: whole or absent, resumed after an interruption, renewed after a change."""
 
 import json
+import os
 from math import inf, isnan, nan
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from dfsae import records
@@ -45,7 +47,7 @@ def specs(*seeds, **settings):
 
 
 def go(runner, *args, **settings):
-    return records.run_experiment("trial", "smoke", specs(*args, **settings), runner)
+    return records.run_experiment("trial", "smoke", specs(*args, **settings), runner, workers=1)
 
 
 # Writing
@@ -137,11 +139,22 @@ def test_what_determines_a_run_makes_it_run_again(results, monkeypatch):
     assert seeds_run(1, lr=0.1) == []
 
 
+def one_thread(spec):
+    return {"metrics": {"threads": torch.get_num_threads(), "process": os.getpid()}, "history": {}, "seconds": 1}
+
+
+def test_workers_share_the_runs_with_one_thread_each(results):
+    result = records.run_experiment("trial", "smoke", specs(1, 2, 3), one_thread, workers=2)
+    assert [run["seed"] for run in result["runs"]] == [1, 2, 3]
+    assert records.values(result, "A", "threads") == [1, 1, 1]
+    assert os.getpid() not in records.values(result, "A", "process")
+
+
 def test_profiles_and_experiments_do_not_share_runs(results):
     go(Runner(), 1)
     for experiment, profile in (("trial", "quick"), ("other", "smoke")):
         runner = Runner()
-        records.run_experiment(experiment, profile, specs(1), runner)
+        records.run_experiment(experiment, profile, specs(1), runner, workers=1)
         assert runner.seeds == [1]
 
 
