@@ -163,17 +163,19 @@ def benchmark_metrics(model: torch.nn.Module, data: Dataset) -> dict:
 
 
 def yardsticks(data: Dataset, K: int) -> dict:
-    """Reconstruction errors on the test set of three predictors without a sparse code.
+    """Yardsticks on the test set: three predictors without a sparse code, and the raw pixels.
 
     "zero" predicts zero, "mean" the mean training image, "pca" the best linear code
-    with K components of the centred training set.
+    with K components of the centred training set; "probe_accuracy" is that of the
+    linear probe on the pixels themselves.
     """
     x, mean = data.x_test, data.x_train.mean(dim=0)
     pca = PCA(K, svd_solver="covariance_eigh").fit(data.x_train.numpy())
     projected = torch.from_numpy(pca.inverse_transform(pca.transform(x.numpy()))).to(x.dtype)
     predicted = {"zero": torch.zeros_like(x), "mean": mean.expand_as(x), "pca": projected}
-    return {f"{metric.__name__}_{name}": metric(x, x_hat) for name, x_hat in predicted.items()
-            for metric in (metrics.mse, metrics.fvu)}
+    errors = {f"{metric.__name__}_{name}": metric(x, x_hat) for name, x_hat in predicted.items()
+              for metric in (metrics.mse, metrics.fvu)}
+    return errors | {"probe_accuracy": metrics.linear_probe(data.x_train, data.y_train, x, data.y_test)}
 
 
 def run(spec: dict, profile: str, evaluate) -> dict:

@@ -17,6 +17,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 import papermill
+from traitlets.config import Config
 
 from dfsae.checks import MIME
 from dfsae.data import ROOT
@@ -24,6 +25,7 @@ from dfsae.experiments import PROFILES, get_profile
 from dfsae.records import RESULTS, provenance, write_json
 
 SOURCES = ROOT / "notebooks"
+KERNEL = Config({"KernelManager": {"transport": "ipc"}})  # no ports: safe on shared machines
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "matplotlib", "sympy", "papermill", "ipykernel")
 
 
@@ -69,7 +71,8 @@ def execute(source: Path, profile: str, output: Path) -> None:
     notebook = read(source, profile)
     papermill.execute_notebook(notebook, str(partial), parameters={"profile": profile},
                                cwd=str(SOURCES), kernel_name="python3", log_output=False,
-                               progress_bar=False, stderr_file=sys.stderr, autosave_cell_every=0)
+                               progress_bar=False, stderr_file=sys.stderr, autosave_cell_every=0,
+                               config=KERNEL)
     done = nbformat.read(partial, as_version=4)
     partial.unlink()
     done.cells = [cell for cell in done.cells

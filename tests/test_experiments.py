@@ -192,4 +192,5 @@ def test_yardsticks_beside_sklearn(data):
         np.testing.assert_allclose(found[f"mse_{name}"], metrics.mse(data.x_test, x_hat), **CLOSE)
         np.testing.assert_allclose(found[f"fvu_{name}"], metrics.fvu(data.x_test, x_hat), **CLOSE)
     assert found["fvu_pca"] < 1 <= found["fvu_mean"] < found["fvu_zero"]
+    assert found["probe_accuracy"] == metrics.linear_probe(data.x_train, data.y_train, data.x_test, data.y_test)
     np.testing.assert_allclose(yardsticks(data, K=8)["mse_pca"], 0, atol=1e-20)  # squares of 1e-16
