@@ -4,6 +4,8 @@ PROFILE ?= quick
 PYTHON ?= python3
 BIN := .venv/bin
 SHELL := /bin/bash
+# One thread a process: results do not depend on the number of cores, and small matrices are faster.
+export OMP_NUM_THREADS := 1
 .DELETE_ON_ERROR:
 .PHONY: book test pages lab smoke execute html clean
 

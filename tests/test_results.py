@@ -1,0 +1,28 @@
+"""The committed results at the published scale: complete, and made by the code as it stands."""
+
+import pytest
+
+from dfsae import experiments, records
+
+SPECS = {"ablation": experiments.ablation_specs, "benchmark": experiments.benchmark_specs}
+RENEW = "renew results/paper on a clean checkout with: make book PROFILE=paper"
+
+
+@pytest.mark.parametrize("experiment", [*SPECS, "yardsticks"])
+def test_results_come_from_this_code(experiment):
+    about = records.load(experiment, "paper")["provenance"]
+    assert about["code"] == records.code_fingerprint(), RENEW
+    assert not about["uncommitted_changes"] and len(about["commit"]) == 40, RENEW
+
+
+@pytest.mark.parametrize("experiment", SPECS)
+def test_results_hold_every_run_of_the_protocol(experiment):
+    runs = records.load(experiment, "paper")["runs"]
+    assert [run["spec"] for run in runs] == SPECS[experiment]("paper"), RENEW
+    assert all(len(term) == run["spec"]["epochs"] for run in runs for term in run["history"].values())
+
+
+def test_lse_only_ends_at_the_known_loss():
+    # 60,000 samples at -log 64 each over 469 steps; float32 sums of 128 terms keep six digits.
+    runs = [run for run in records.load("ablation", "paper")["runs"] if run["spec"]["name"] == "LSE only"]
+    assert [run["history"]["total"][-1] for run in runs] == pytest.approx([-60_000 / 469 * 4.1588830834] * 3, rel=1e-5)
