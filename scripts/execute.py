@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import sys
+import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +26,6 @@ from dfsae.experiments import PROFILES, get_profile
 from dfsae.records import RESULTS, provenance, write_json
 
 SOURCES = ROOT / "notebooks"
-KERNEL = Config({"KernelManager": {"transport": "ipc"}})  # no ports: safe on shared machines
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "matplotlib", "sympy", "papermill", "ipykernel")
 
 
@@ -57,7 +57,7 @@ def fingerprint(source: Path, profile: str) -> str:
     digest = hashlib.sha256(profile.encode())
     inputs = [source, *sorted((ROOT / "dfsae").glob("*.py")), ROOT / "book" / "published.json"]
     if profile != "paper":
-        inputs += sorted((RESULTS / "paper").glob("*.json"))
+        inputs += sorted(set((RESULTS / "paper").glob("*.json")) - {RESULTS / "paper" / "checks.json"})
     for path in inputs:
         digest.update(path.read_bytes())
     digest.update(repr([(name, version(name)) for name in LIBRARIES]).encode())
@@ -69,10 +69,12 @@ def execute(source: Path, profile: str, output: Path) -> None:
     start = time.perf_counter()
     partial = output.with_name(f".{output.name}")
     notebook = read(source, profile)
-    papermill.execute_notebook(notebook, str(partial), parameters={"profile": profile},
-                               cwd=str(SOURCES), kernel_name="python3", log_output=False,
-                               progress_bar=False, stderr_file=sys.stderr, autosave_cell_every=0,
-                               config=KERNEL)
+    with tempfile.TemporaryDirectory() as sockets:  # and no ports, which others on the machine could open
+        channel = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
+        papermill.execute_notebook(notebook, str(partial), parameters={"profile": profile},
+                                   cwd=str(SOURCES), kernel_name="python3", log_output=False,
+                                   progress_bar=False, stderr_file=sys.stderr, autosave_cell_every=0,
+                                   config=channel)
     done = nbformat.read(partial, as_version=4)
     partial.unlink()
     done.cells = [cell for cell in done.cells

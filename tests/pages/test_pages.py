@@ -1,5 +1,6 @@
 """The built book in a real browser; run after ``make book``."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,12 @@ def browser():
 
 def test_the_book_is_there():
     assert "index.html" in PAGES and len([page for page in PAGES if page.startswith("notebooks/")]) >= 9
+
+
+def test_every_numbered_equation_stands_once_under_its_own_number():
+    text = "".join((HTML / page).read_text() for page in PAGES)
+    found = re.findall(r'id="equation-eq-(\d+)">\s*<span class="eqno">\((\d+)\)', text)
+    assert sorted(found, key=lambda pair: int(pair[0])) == [(str(n), str(n)) for n in range(1, 13)]
 
 
 @pytest.mark.parametrize("page_name", PAGES)
