@@ -8,7 +8,6 @@ outcomes of all checks go to ``results/<profile>/checks.json``.
 import argparse
 import hashlib
 import json
-import os
 import sys
 import tempfile
 import time
@@ -22,7 +21,7 @@ from traitlets.config import Config
 
 from dfsae.checks import MIME
 from dfsae.data import ROOT
-from dfsae.experiments import PROFILES, get_profile
+from dfsae.experiments import PROFILES
 from dfsae.records import RESULTS, provenance, write_json
 
 SOURCES = ROOT / "notebooks"
@@ -67,16 +66,15 @@ def fingerprint(source: Path, profile: str) -> str:
 def execute(source: Path, profile: str, output: Path) -> None:
     """Execute one notebook and put the result at ``output``, whole or not at all."""
     start = time.perf_counter()
-    partial = output.with_name(f".{output.name}")
     notebook = read(source, profile)
-    with tempfile.TemporaryDirectory() as sockets:  # and no ports, which others on the machine could open
-        channel = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
-        papermill.execute_notebook(notebook, str(partial), parameters={"profile": profile},
+    with tempfile.TemporaryDirectory() as folder:
+        # Sockets in this folder instead of ports, which others on the machine could open.
+        channel = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
+        papermill.execute_notebook(notebook, f"{folder}/done.ipynb", parameters={"profile": profile},
                                    cwd=str(SOURCES), kernel_name="python3", log_output=False,
                                    progress_bar=False, stderr_file=sys.stderr, autosave_cell_every=0,
                                    config=channel)
-    done = nbformat.read(partial, as_version=4)
-    partial.unlink()
+        done = nbformat.read(f"{folder}/done.ipynb", as_version=4)
     done.cells = [cell for cell in done.cells
                   if "injected-parameters" not in cell.metadata.get("tags", [])]
     for cell, original in zip(done.cells, notebook.cells, strict=True):
@@ -86,8 +84,9 @@ def execute(source: Path, profile: str, output: Path) -> None:
     done.metadata["dfsae"] = {"profile": profile, "inputs": fingerprint(source, profile)}
     if output.parent == SOURCES:
         done.metadata["dfsae"]["seconds"] = round(time.perf_counter() - start, 1)
+    partial = output.with_name(f".{output.name}")
     nbformat.write(done, partial)
-    os.replace(partial, output)
+    partial.replace(output)
 
 
 def is_current(output: Path, inputs: str) -> bool:
@@ -137,7 +136,6 @@ def main() -> None:
     parser.add_argument("--profile", default="quick", choices=sorted(PROFILES))
     parser.add_argument("--output", type=Path, default=SOURCES, help="folder of the executed notebooks")
     options = parser.parse_args()
-    get_profile(options.profile)
     options.output = options.output.resolve()
     options.output.mkdir(parents=True, exist_ok=True)
     executed = []

@@ -71,7 +71,7 @@ def test_failing_cell_fails_the_run(tmp_path):
     source = write_notebook(tmp_path, "assert 1 == 2")
     with pytest.raises(Exception, match="AssertionError"):
         execute.execute(source, "smoke", tmp_path / "99_trial.ipynb")
-    assert not (tmp_path / "99_trial.ipynb").exists()
+    assert list(tmp_path.iterdir()) == [source]
 
 
 def test_notebook_without_parameters_cell_is_refused(tmp_path):
