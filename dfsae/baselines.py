@@ -65,9 +65,10 @@ class PublishedSAE(nn.Module):
 
 
 class StandardSAE(PublishedSAE):
-    """An L1 sparse autoencoder as the field trains it (Bricken et al., 2023; Conerly et al., 2024).
+    """An L1 sparse autoencoder as the field trains it.
 
-    Tied initialisation (unit-norm decoder rows, encoder their transpose), decoder
+    The decoder bias is subtracted from the input as in Bricken et al. (2023); the start
+    and the norm-weighted penalty are those of Conerly et al. (2024). Tied initialisation (unit-norm decoder rows, encoder their transpose), decoder
     bias at the data mean and subtracted from the input, and
     loss = mean_i ||x_i - x_hat_i||^2 + l1 * mean_i sum_j a_ij ||W_dec_j||,
     which no rescaling of the decoder can evade.
