@@ -67,9 +67,9 @@ class PublishedSAE(nn.Module):
 class StandardSAE(PublishedSAE):
     """An L1 sparse autoencoder as the field trains it.
 
-    The decoder bias is subtracted from the input as in Bricken et al. (2023); the start
-    and the norm-weighted penalty are those of Conerly et al. (2024). Tied initialisation (unit-norm decoder rows, encoder their transpose), decoder
-    bias at the data mean and subtracted from the input, and
+    The decoder bias, at the data mean to start with, is subtracted from the input
+    (Bricken et al., 2023). The initialisation is tied, unit-norm decoder rows and the
+    encoder their transpose, and the penalty weighted by norms (Conerly et al., 2024):
     loss = mean_i ||x_i - x_hat_i||^2 + l1 * mean_i sum_j a_ij ||W_dec_j||,
     which no rescaling of the decoder can evade.
     """
