@@ -1,6 +1,7 @@
 """The style of the book's figures, its tables, and the figures used more than once."""
 
 import inspect
+import math
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -43,12 +44,16 @@ def show_table(header: list[str], rows: list[list]) -> None:
 
 
 def plus_minus(mean: float, half_width: float, digits: int) -> str:
-    """"mean ± half-width"; only the mean if there is no interval, and a dash for NaN."""
+    """"mean ± half-width", large numbers with a power of ten; only the mean if there is no interval."""
     if mean != mean:
         return "not defined"
-    if half_width != half_width:
-        return f"{mean:.{digits}f}"
-    return f"{mean:.{digits}f} ± {half_width:.{digits}f}"
+    if abs(mean) >= 1e5:
+        power = math.floor(math.log10(abs(mean)))
+        scaled = plus_minus(mean / 10 ** power, half_width / 10 ** power, 2)
+        ten = " × 10" + str(power).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+        return (f"({scaled})" if "±" in scaled else scaled) + ten
+    text = f"{mean:.{digits}f}" if half_width != half_width else f"{mean:.{digits}f} ± {half_width:.{digits}f}"
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def correlation_grid(matrices: dict[str, list], titles: dict[str, str]) -> Figure:
