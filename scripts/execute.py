@@ -84,9 +84,21 @@ def execute(source: Path, profile: str, output: Path) -> None:
     done.metadata["dfsae"] = {"profile": profile, "inputs": fingerprint(source, profile)}
     if output.parent == SOURCES:
         done.metadata["dfsae"]["seconds"] = round(time.perf_counter() - start, 1)
+    else:
+        keep_what_is_compared(done)
     partial = output.with_name(f".{output.name}")
     nbformat.write(done, partial)
     partial.replace(output)
+
+
+def keep_what_is_compared(notebook: nbformat.NotebookNode) -> None:
+    """Drop images and progress bars, which nbval does not compare and which differ from run to run."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
+            for out in cell.outputs:
+                for kind in [kind for kind in out.get("data", {}) if "image/" in kind]:
+                    del out.data[kind]
 
 
 def is_current(output: Path, inputs: str) -> bool:

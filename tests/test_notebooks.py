@@ -57,11 +57,14 @@ def write_notebook(folder: Path, code: str, tag: str = "parameters") -> Path:
 
 
 def test_runner_passes_the_profile_and_leaves_one_whole_file(tmp_path):
-    source = write_notebook(tmp_path, "print(profile)")
+    code = "import sys; from IPython.display import SVG, display\nprint('bar', file=sys.stderr)\n" \
+           "print(profile)\ndisplay(SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))"
+    source = write_notebook(tmp_path, code)
     execute.execute(source, "smoke", tmp_path / "99_trial.ipynb")
     done = nbformat.read(tmp_path / "99_trial.ipynb", as_version=4)
-    assert done.cells[1].outputs[0].text == "smoke\n"
-    assert [cell.source for cell in done.cells] == ['profile = "smoke"', "print(profile)"]
+    printed, shown = done.cells[1].outputs
+    assert printed.text == "smoke\n" and shown.data.keys() == {"text/plain"}
+    assert [cell.source for cell in done.cells] == ['profile = "smoke"', code]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["99_trial.ipynb", "99_trial.md"]
     assert execute.is_current(tmp_path / "99_trial.ipynb", execute.fingerprint(source, "smoke"))
     assert not execute.is_current(tmp_path / "99_trial.ipynb", execute.fingerprint(source, "quick"))
