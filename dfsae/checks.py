@@ -40,16 +40,21 @@ class Outcome:
         return {"check": ("holds", "FAILS"), "rejects": ("wrong variant rejected", "NOT REJECTED"),
                 "assess": ("met", "not met")}[self.kind][not self.passed]
 
+    @property
+    def measured(self) -> str:
+        """The value, with four significant digits unless it is a count."""
+        return f"{self.value:.4g}" if self.value % 1 or abs(self.value) >= 1e6 else f"{self.value:.0f}"
+
     def __str__(self) -> str:
         return (f"{'✓' if self.passed else '✗'} {self.claim} | {self.statement} | "
-                f"measured {self.value:.4g}, criterion {self.bound} | {self.verdict}")
+                f"measured {self.measured}, criterion {self.bound} | {self.verdict}")
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         claim, statement, bound = (escape(text) for text in (self.claim, self.statement, self.bound))
         html = (f'<div class="outcome {self.kind} {"passed" if self.passed else "unmet"}">'
                 f'<span class="verdict">{"✓" if self.passed else "✗"} {self.verdict}</span> '
                 f'<span class="claim">{claim}</span> {statement} '
-                f'<span class="measured">measured {self.value:.4g}, criterion {bound}</span></div>')
+                f'<span class="measured">measured {self.measured}, criterion {bound}</span></div>')
         return {"text/plain": str(self), "text/html": html, MIME: asdict(self)}
 
 

@@ -47,13 +47,13 @@ def plus_minus(mean: float, half_width: float, digits: int) -> str:
     """"mean ± half-width", large numbers with a power of ten; only the mean if there is no interval."""
     if mean != mean:
         return "not defined"
-    if abs(mean) >= 1e5:
+    if abs(mean) >= 1e4:
         power = math.floor(math.log10(abs(mean)))
         scaled = plus_minus(mean / 10 ** power, half_width / 10 ** power, 2)
         ten = " × 10" + str(power).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
         return (f"({scaled})" if "±" in scaled else scaled) + ten
     text = f"{mean:.{digits}f}" if half_width != half_width else f"{mean:.{digits}f} ± {half_width:.{digits}f}"
-    return text.replace("-", "\N{MINUS SIGN}")
+    return text.replace("-", "\N{MINUS SIGN}").replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def correlation_grid(matrices: dict[str, list], titles: dict[str, str]) -> Figure:

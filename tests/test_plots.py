@@ -10,7 +10,7 @@ from dfsae.plots import plus_minus
 @pytest.mark.parametrize("mean, half_width, digits, text", [
     (93.257, 0.351, 2, "93.26 ± 0.35"), (-1.2, 0.19, 2, "−1.20 ± 0.19"), (64.0, nan, 0, "64"),
     (nan, nan, 3, "not defined"), (49_219_698.0, 1_336_463.0, 0, "(4.92 ± 0.13) × 10⁷"),
-    (49_219_698.0, nan, 4, "4.92 × 10⁷"), (99_999.0, nan, 0, "99999"), (0.0, 0.0, 1, "0.0 ± 0.0"),
+    (49_219_698.0, nan, 4, "4.92 × 10⁷"), (9_999.0, nan, 0, "9999"), (10_734.8, 1_889.1, 3, "(1.07 ± 0.19) × 10⁴"), (0.0, 0.0, 1, "0.0 ± 0.0"),
 ])
 def test_plus_minus(mean, half_width, digits, text):
-    assert plus_minus(mean, half_width, digits) == text
+    assert plus_minus(mean, half_width, digits).replace("\N{NO-BREAK SPACE}", " ") == text

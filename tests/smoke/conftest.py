@@ -12,7 +12,8 @@ import re
 
 from nbval.plugin import IPyNbCell
 
-FLOAT = re.compile(r"[-+]?(?:\d+\.\d*(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+)")
+# A measured value may be printed as 0 on one CPU and as 1e-16 on another.
+FLOAT = re.compile(r"(?<=measured )[-+]?\d+(?![\d.e])|[-+]?(?:\d+\.\d*(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+)")
 NOT_COMPARED = ("image/svg+xml", "text/html", "application/vnd.dfsae.outcome+json",
                 "application/papermill.record/image/svg+xml", "stderr")
 
