@@ -39,8 +39,13 @@ def show_source(*functions) -> None:
 
 def show_table(header: list[str], rows: list[list]) -> None:
     """Display a table; cells are strings, numbers are formatted by the caller."""
+    display(Markdown(markdown_table(header, rows)))
+
+
+def markdown_table(header: list[str], rows: list[list]) -> str:
+    """A table in Markdown; all columns but the first are aligned to the right."""
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    display(Markdown("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)))
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 def plus_minus(mean: float, half_width: float, digits: int) -> str:

@@ -22,6 +22,7 @@ from traitlets.config import Config
 from dfsae.checks import MIME
 from dfsae.data import ROOT
 from dfsae.experiments import PROFILES
+from dfsae.plots import markdown_table
 from dfsae.records import RESULTS, provenance, write_json
 
 SOURCES = ROOT / "notebooks"
@@ -119,28 +120,33 @@ def outcomes(executed: Path) -> list[dict]:
 
 
 def write_summary(profile: str, executed: list[Path]) -> None:
-    """Write checks.json, and the page that says what this copy of the book was executed with."""
+    """Write checks.json, and what the pages say of the execution of this copy of the book."""
     about = provenance(profile)
     checks = [outcome for path in executed for outcome in outcomes(path)]
     write_json(RESULTS / profile / "checks.json", {"provenance": about, "outcomes": checks})
     rows = []
     for path in executed:
-        meta = nbformat.read(path, as_version=4).metadata["dfsae"]
-        mine = [outcome for outcome in checks if outcome["notebook"] == path.stem]
-        count = {kind: sum(outcome["kind"] == kind for outcome in mine)
-                 for kind in ("check", "rejects", "assess")}
-        rows.append(f"| [{path.stem}](/notebooks/{path.name}) | {count['check']} | {count['rejects']} | "
-                    f"{count['assess']} | {meta['seconds']:.1f} |")
+        seconds = nbformat.read(path, as_version=4).metadata["dfsae"]["seconds"]
+        kinds = [outcome["kind"] for outcome in checks if outcome["notebook"] == path.stem]
+        rows.append([f"[](/notebooks/{path.name})", *map(kinds.count, ("check", "rejects", "assess")), seconds])
+    rows.append(["all", *(round(sum(column), 1) for column in list(zip(*rows))[1:])])
     changed = " with uncommitted changes" if about["uncommitted_changes"] else ""
     libraries = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+    write_page("profile", f"This copy was executed with the profile **{profile}** at commit "
+                          f"`{about['commit'][:12]}`{changed}.")
+    write_page("execution", f"CPU: {about['cpu']}, one thread a process. Python {about['python']}; {libraries}.\n\n"
+               + markdown_table(["notebook", "checks passed", "wrong variants rejected", "assessments", "seconds"], rows))
+    write_page("profiles", markdown_table(
+        ["profile", "epochs", "seeds in 5.2", "seeds in 5.3", "training images", "test images", "numbers"],
+        [[f"`{name}`", size.epochs, size.ablation_seeds, size.benchmark_seeds, size.n_train or "all 60,000",
+          size.n_test or "all 10,000", size.dtype] for name, size in PROFILES.items()]))
+
+
+def write_page(name: str, text: str) -> None:
+    """Write a generated part of a page."""
     generated = ROOT / "book" / "generated"
     generated.mkdir(exist_ok=True)
-    (generated / "profile.md").write_text(
-        f"This copy was executed with the profile **{profile}** at commit `{about['commit'][:12]}`{changed}.\n")
-    (generated / "execution.md").write_text("\n".join([
-        f"CPU: {about['cpu']}, {about['threads']} threads. Python {about['python']}; {libraries}.", "",
-        "| Notebook | checks passed | wrong variants rejected | assessments | seconds |",
-        "|---|---:|---:|---:|---:|", *rows, ""]))
+    (generated / f"{name}.md").write_text(text + "\n")
 
 
 def main() -> None:
