@@ -2,16 +2,21 @@
 
 Mathematics goes through :func:`check`, which raises when it fails, and through
 :func:`check_rejects`, which shows that the same check rejects a wrong variant.
+:func:`check_refutes` shows that a statement of the paper fails as it is written.
 Empirical outcomes go through :func:`assess`, which records and never raises.
 
-Each call displays one line; the same display carries the outcome as data
-(:data:`MIME`), which the runner collects from the executed notebook.
+Every call names a claim or a finding of ``book/claims.yml``. It displays one line;
+the same display carries the outcome as data (:data:`MIME`), which the runner collects
+from the executed notebook and from which :mod:`dfsae.claims` computes the verdicts.
 """
 
+import hashlib
 from dataclasses import asdict, dataclass
 from html import escape
 
 from IPython.display import display
+
+from dfsae import claims
 
 MIME = "application/vnd.dfsae.outcome+json"
 
@@ -25,9 +30,9 @@ class Outcome:
     """What a check or an assessment measured."""
 
     kind: str
-    """"check", "rejects" or "assess"."""
+    """"check", "rejects", "refutes" or "assess"."""
     claim: str
-    """Place in the paper, such as "Eq. 2" or "5.2 B"."""
+    """Id of a claim or finding in ``book/claims.yml``, such as "Eq. 2"."""
     statement: str
     value: float
     bound: str
@@ -38,6 +43,7 @@ class Outcome:
     def verdict(self) -> str:
         """In one or two words, for the reader."""
         return {"check": ("holds", "FAILS"), "rejects": ("wrong variant rejected", "NOT REJECTED"),
+                "refutes": ("refuted as written", "NOT REFUTED"),
                 "assess": ("met", "not met")}[self.kind][not self.passed]
 
     @property
@@ -45,13 +51,18 @@ class Outcome:
         """The value, with four significant digits unless it is a count."""
         return f"{self.value:.4g}" if self.value % 1 or abs(self.value) >= 1e6 else f"{self.value:.0f}"
 
+    @property
+    def anchor(self) -> str:
+        """Id of the displayed line, the same in every run."""
+        return "check-" + hashlib.sha256(f"{self.claim}|{self.statement}".encode()).hexdigest()[:10]
+
     def __str__(self) -> str:
         return (f"{'✓' if self.passed else '✗'} {self.claim} | {self.statement} | "
                 f"measured {self.measured}, criterion {self.bound} | {self.verdict}")
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         claim, statement, bound = (escape(text) for text in (self.claim, self.statement, self.bound))
-        html = (f'<div class="outcome {self.kind} {"passed" if self.passed else "unmet"}">'
+        html = (f'<div id="{self.anchor}" class="outcome {self.kind} {"passed" if self.passed else "unmet"}">'
                 f'<span class="verdict">{"✓" if self.passed else "✗"} {self.verdict}</span> '
                 f'<span class="claim">{claim}</span> {statement} '
                 f'<span class="measured">measured {self.measured}, criterion {bound}</span></div>')
@@ -60,6 +71,7 @@ class Outcome:
 
 def _outcome(kind: str, claim: str, statement: str, value: float, at_most: float | None,
              at_least: float | None, equals: float | None) -> Outcome:
+    claims.entry(claim)
     bounds = {"<=": at_most, ">=": at_least, "=": equals}
     given = {sign: float(limit) for sign, limit in bounds.items() if limit is not None}
     if not given or (equals is not None and len(given) > 1):
@@ -96,17 +108,36 @@ def check_rejects(claim: str, statement: str, value: float, *, at_most: float | 
     Give the bound of the check itself. Raises :class:`CheckFailed` if the wrong
     variant passes: the check is then too weak to mean anything.
     """
-    inner = _outcome("rejects", claim, statement, value, at_most, at_least, equals)
-    outcome = Outcome("rejects", claim, statement, inner.value, inner.bound, not inner.passed)
+    _expect_outside("rejects", claim, statement, value, at_most, at_least, equals)
+
+
+def check_refutes(claim: str, statement: str, value: float, *, at_most: float | None = None,
+                  at_least: float | None = None, equals: float | None = None) -> None:
+    """Verify that ``value`` is outside the bound that the paper's statement implies.
+
+    The bound is that of the statement as the paper has it. Raises :class:`CheckFailed`
+    if the value meets it: the statement then stands, and the verdict has to change.
+    """
+    _expect_outside("refutes", claim, statement, value, at_most, at_least, equals)
+
+
+def _expect_outside(kind: str, claim: str, statement: str, value: float, *bounds: float | None) -> None:
+    inner = _outcome(kind, claim, statement, value, *bounds)
+    # A wrong variant may come out as NaN; a refutation needs a value.
+    outside = not inner.passed and (kind == "rejects" or inner.value == inner.value)
+    outcome = Outcome(kind, claim, statement, inner.value, inner.bound, outside)
     if not outcome.passed:
         raise CheckFailed(str(outcome))
     display(outcome)
 
 
-def assess(claim: str, criterion: str, value: float, *, at_most: float | None = None,
-           at_least: float | None = None, equals: float | None = None) -> None:
-    """Record whether an empirical ``value`` meets a criterion fixed before the run.
+def assess(claim: str, criterion: str, value: float) -> None:
+    """Record whether an empirical ``value`` meets a criterion of ``book/claims.yml``.
 
-    Never raises for an unmet criterion: an honest negative is a result.
+    The bound stands in the ledger, under the claim and the words of the criterion, so
+    that it is fixed before the run. Never raises for an unmet criterion: an honest
+    negative is a result. Raises ``ValueError`` for a criterion that the ledger lacks.
     """
-    display(_outcome("assess", claim, criterion, value, at_most, at_least, equals))
+    bound = claims.criterion(claim, criterion)
+    display(_outcome("assess", claim, criterion, value, bound.get("at_most"), bound.get("at_least"),
+                     bound.get("equals")))
