@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dfsae.encoder import uniform_
-from dfsae.objective import check_tensor
+from dfsae.objective import check_tensor, log_sum_exp
 
 
 class SAETerms(NamedTuple):
@@ -18,6 +18,17 @@ class SAETerms(NamedTuple):
     """Sparsity penalty, unweighted."""
     total: Tensor
     """mse + coefficient * l1."""
+
+
+class ReconstructionTerms(NamedTuple):
+    """Terms of :class:`ReconstructedEnergies`, summed over the batch; scalars."""
+
+    lse: Tensor
+    """Eq. 1."""
+    error: Tensor
+    """Half the squared reconstruction error."""
+    total: Tensor
+    """Weighted sum."""
 
 
 class PublishedSAE(nn.Module):
@@ -95,3 +106,25 @@ class StandardSAE(PublishedSAE):
         mse = (x - self.decode(a)).square().sum(dim=1).mean()
         l1 = (a * self.W_dec.norm(dim=1)).sum(dim=1).mean()
         return SAETerms(mse, l1, mse + self.l1 * l1)
+
+
+class ReconstructedEnergies(PublishedSAE):
+    """Eq. 1 with reconstruction in place of the variance and decorrelation penalties.
+
+    The codes are the energies, and loss = sum_i (lse * L_LSE(x_i) + ||x_i - x_hat_i||^2 / 2):
+    the second term is the negative log-likelihood of a Gaussian of unit variance, up to a
+    constant. Parameters and their start are those of :class:`PublishedSAE`; no L1 term.
+    """
+
+    def __init__(self, d_in: int, d_sae: int, *, seed: int, lse: float, dtype: torch.dtype = torch.float32):
+        super().__init__(d_in, d_sae, seed=seed, l1=0.0, dtype=dtype)
+        if not 0 <= lse < float("inf"):
+            raise ValueError(f"lse must be finite and >= 0, got {lse}")
+        self.lse = lse
+
+    def loss(self, x: Tensor) -> ReconstructionTerms:
+        """Both terms summed over the batch, as Eq. 1 is in training."""
+        E = self.encode(x)
+        lse = log_sum_exp(E).sum()
+        error = (x - self.decode(E)).square().sum() / 2
+        return ReconstructionTerms(lse, error, self.lse * lse + error)

@@ -8,7 +8,7 @@ import torch
 from sklearn.decomposition import PCA
 
 from dfsae import metrics
-from dfsae.baselines import PublishedSAE, StandardSAE
+from dfsae.baselines import PublishedSAE, ReconstructedEnergies, StandardSAE
 from dfsae.data import Dataset, load_mnist
 from dfsae.encoder import DecoderFreeSAE, reconstruct
 from dfsae.objective import Lambdas, correlation, energy_to_activation, responsibilities
@@ -55,8 +55,27 @@ ABLATION = {
     "LSE + var": Lambdas(lse=1, var=1, tc=0),
     "LSE + var + tc": Lambdas(lse=1, var=1, tc=1),
     "var + tc only": Lambdas(lse=0, var=1, tc=1),
+    "LSE + tc": Lambdas(lse=1, var=0, tc=1),
+    "var only": Lambdas(lse=0, var=1, tc=0),
+    "tc only": Lambdas(lse=0, var=0, tc=1),
+    "untrained": Lambdas(lse=0, var=0, tc=0),
 }
-"""Configurations A to D of Section 5.2."""
+"""Section 5.2: its configurations A to D, then the other four corners of the 2 x 2 x 2 design."""
+
+RECONSTRUCTION = {"reconstruction only": 0.0, "LSE + reconstruction": 1.0}
+"""Section 6.3: the weight of Eq. 1 beside a reconstruction error, which is the only volume control."""
+
+VARIANTS = {
+    "as published": {}, "mean reduction": {"reduction": "mean"},
+    "eps = 1e-3": {"eps": 1e-3}, "eps = 1e-9": {"eps": 1e-9},
+    "batches of 32": {"batch_size": 32}, "batches of 512": {"batch_size": 512},
+    "weights start at a tenth": {"init_scale": 0.1}, "lambda_tc = 1/2": {"lambdas": [1, 1, 0.5, 0]},
+    "softplus": {"activation": "softplus"}, "identity": {"activation": "identity"},
+}
+"""What the paper leaves open, one choice at a time."""
+
+THRESHOLDS = (0.0001, 0.001, 0.01, 0.1, 1.0)
+"""For dead units (of the variance) and for L0 (of the code); the published ones are 0.01."""
 
 BENCHMARK = {
     "decoder-free": {"model": "DecoderFreeSAE", "lambdas": list(Lambdas())},
@@ -71,10 +90,10 @@ PROTOCOL = {"K": 64, "batch_size": 128, "optimizer": "adam", "lr": 1e-3, "eps": 
 
 
 def ablation_specs(profile: str) -> list[dict]:
-    """Experiment 2: four configurations, each with every seed."""
+    """Experiment 2: all eight corners, each with every seed; without a term there is nothing to train."""
     size = get_profile(profile)
     return [{**PROTOCOL, "name": name, "model": "DecoderFreeSAE", "lambdas": list(lambdas),
-             "epochs": size.epochs, "seed": seed}
+             "epochs": size.epochs if any(lambdas) else 0, "seed": seed}
             for seed in range(1, size.ablation_seeds + 1) for name, lambdas in ABLATION.items()]
 
 
@@ -85,17 +104,38 @@ def benchmark_specs(profile: str) -> list[dict]:
             for seed in range(1, size.benchmark_seeds + 1) for name, settings in BENCHMARK.items()]
 
 
+def reconstruction_specs(profile: str) -> list[dict]:
+    """Section 6.3: reconstruction alone and with Eq. 1, each with every seed of the ablation."""
+    size = get_profile(profile)
+    return [{**PROTOCOL, "name": name, "model": "ReconstructedEnergies", "lse": lse,
+             "epochs": size.epochs, "seed": seed}
+            for seed in range(1, size.ablation_seeds + 1) for name, lse in RECONSTRUCTION.items()]
+
+
+def variant_specs(profile: str) -> list[dict]:
+    """The full objective with one choice changed at a time, for a fifth of the epochs."""
+    size = get_profile(profile)
+    return [{**PROTOCOL, "name": name, "model": "DecoderFreeSAE", "lambdas": list(Lambdas()), **change,
+             "epochs": max(1, size.epochs // 5), "seed": seed}
+            for seed in range(1, size.ablation_seeds + 1) for name, change in VARIANTS.items()]
+
+
 def build(spec: dict, data: Dataset) -> torch.nn.Module:
     """The untrained model of a spec; its seed is the spec's."""
     D, dtype = data.x_train.shape[1], data.x_train.dtype
     common = {"seed": spec["seed"], "dtype": dtype}
     if spec["model"] == "DecoderFreeSAE":
-        return DecoderFreeSAE(D, spec["K"], lambdas=Lambdas(*spec["lambdas"]), eps=spec["eps"],
-                              reduction=spec["reduction"], activation=spec["activation"], **common)
+        model = DecoderFreeSAE(D, spec["K"], lambdas=Lambdas(*spec["lambdas"]), eps=spec["eps"],
+                               reduction=spec["reduction"], activation=spec["activation"], **common)
+        with torch.no_grad():
+            model.W *= spec.get("init_scale", 1.0)
+        return model
     if spec["model"] == "PublishedSAE":
         return PublishedSAE(D, spec["K"], l1=spec["l1"], **common)
     if spec["model"] == "StandardSAE":
         return StandardSAE(D, spec["K"], l1=spec["l1"], data_mean=data.x_train.mean(dim=0), **common)
+    if spec["model"] == "ReconstructedEnergies":
+        return ReconstructedEnergies(D, spec["K"], lse=spec["lse"], **common)
     raise ValueError(f"unknown model {spec['model']!r}")
 
 
@@ -109,22 +149,38 @@ def fit(spec: dict, data: Dataset) -> tuple[torch.nn.Module, dict]:
 
 
 @torch.no_grad()
-def ablation_metrics(model: DecoderFreeSAE, data: Dataset) -> dict:
-    """Metrics of Experiment 2 on the test set."""
-    E = model.encode(data.x_test)
+def code_metrics(model: torch.nn.Module, data: Dataset) -> dict:
+    """Metrics of the energies on the test set; the decoder of "fvu_least_squares" is fitted on the training set."""
+    E_train, E = model.encode(data.x_train), model.encode(data.x_test)
     r = responsibilities(E)
+    V, c = metrics.least_squares_decoder(E_train, data.x_train)
     return {
         "dead_units": metrics.dead_units(E),
+        "dead_by_threshold": [metrics.dead_units(E, threshold=threshold) for threshold in THRESHOLDS],
+        "never_active": int((E_train <= 0).all(dim=0).sum()),
         "redundancy": metrics.redundancy(E),
+        "near_copies": metrics.near_copies(E),
         "responsibility_entropy": metrics.responsibility_entropy(r),
         "mean_max_responsibility": metrics.mean_max_responsibility(r),
         "l0_energy": metrics.l0(E),
+        "l0_by_threshold": [metrics.l0(E, threshold=threshold) for threshold in THRESHOLDS],
         "l0_activation": metrics.l0(energy_to_activation(E)),
         "log_zero_units": metrics.mean_log_zero_units(E),
         "mean_row_norm": float(model.W.norm(dim=1).mean()),
+        "fvu_own": metrics.fvu(data.x_test, model.decode(E)),
+        "fvu_least_squares": metrics.fvu(data.x_test, E @ V + c),
         "feature_usage": _rounded(metrics.feature_usage(r)),
         "firing_rate": _rounded((E > 0.01).double().mean(dim=0)),
         "variances": _rounded(E.var(dim=0)),
+    }
+
+
+@torch.no_grad()
+def ablation_metrics(model: torch.nn.Module, data: Dataset) -> dict:
+    """Metrics of Experiment 2: :func:`code_metrics`, the linear probe, and the correlations on the test set."""
+    E_train, E = model.encode(data.x_train), model.encode(data.x_test)
+    return code_metrics(model, data) | {
+        "probe_accuracy": metrics.linear_probe(E_train, data.y_train, E, data.y_test),
         "correlation": _rounded(correlation(E, eps=1e-12), 3),
     }
 
@@ -134,22 +190,29 @@ def benchmark_metrics(model: torch.nn.Module, data: Dataset) -> dict:
     """Metrics of Experiment 3: probe, sparsity, and reconstruction through each decoder.
 
     "own" is the model's decoder, "transpose" W^T (Eq. 12), "transpose_scaled" W^T times
-    the best single number on the training set, "least_squares" the best affine decoder.
+    the best single number on the training set, "transpose_affine" the same with the best
+    constant image added, "least_squares" the best affine decoder.
     """
     a_train, a = model.encode(data.x_train), model.encode(data.x_test)
     V, c = metrics.least_squares_decoder(a_train, data.x_train)
     W_dec = model.W if isinstance(model, DecoderFreeSAE) else model.W_dec
     transposed = reconstruct(a_train, model.W)
     scale = (data.x_train * transposed).sum() / transposed.square().sum()
+    centred = transposed - transposed.mean(dim=0)
+    slope = (data.x_train * centred).sum() / centred.square().sum()
+    constant = data.x_train.mean(dim=0) - slope * transposed.mean(dim=0)
     decoded = {"own": model.decode(a), "transpose": reconstruct(a, model.W),
-               "transpose_scaled": scale * reconstruct(a, model.W), "least_squares": a @ V + c}
+               "transpose_scaled": scale * reconstruct(a, model.W),
+               "transpose_affine": slope * reconstruct(a, model.W) + constant, "least_squares": a @ V + c}
     if isinstance(model, DecoderFreeSAE):
         decoded["transpose_of_s"] = reconstruct(energy_to_activation(a), model.W)
     found = {
         "probe_accuracy": metrics.linear_probe(a_train, data.y_train, a, data.y_test),
         "l0": metrics.l0(a),
+        "l0_by_threshold": [metrics.l0(a, threshold=threshold) for threshold in THRESHOLDS],
         "l0_activation": metrics.l0(energy_to_activation(a)),
         "dead_units": metrics.dead_units(a),
+        "dead_by_threshold": [metrics.dead_units(a, threshold=threshold) for threshold in THRESHOLDS],
         "never_active": int((a_train <= 0).all(dim=0).sum()),
         "redundancy": metrics.redundancy(a),
         "parameters": sum(p.numel() for p in model.parameters()),

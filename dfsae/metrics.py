@@ -30,6 +30,13 @@ def redundancy(a: Tensor) -> float:
     return float(squared.sum() - squared.diagonal().sum())
 
 
+def near_copies(a: Tensor, *, threshold: float = 0.9) -> int:
+    """Number of units that correlate above ``threshold`` with another one; a constant unit with none."""
+    check_tensor("a", a, rows=2)
+    others = correlation(a, eps=1e-12) - 2 * torch.eye(a.shape[-1], dtype=a.dtype, device=a.device)
+    return int((others.amax(dim=1) > threshold).sum())
+
+
 def responsibility_entropy(r: Tensor) -> float:
     """Mean over samples of -sum_j r_j log r_j, in nats: 0 for a winner, log K for a tie of all."""
     check_tensor("r", r)

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
@@ -19,6 +20,7 @@ from joblib import Parallel, cpu_count, delayed, parallel_config
 from scipy import stats
 from tqdm import tqdm
 
+from dfsae.claims import criteria_hashes
 from dfsae.data import ROOT
 
 RESULTS = ROOT / "results"
@@ -29,7 +31,10 @@ def write_json(path: Path, content: dict) -> None:
     """Write ``content`` atomically: a reader sees the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    text = json.dumps(content, indent=1, allow_nan=False)
+    # A list of numbers stays on one line.
+    text = re.sub(r"\[[-+.\dena\s,ul]+\]", lambda numbers: " ".join(numbers[0].split()), text)
+    partial.write_text(text + "\n")
     partial.replace(path)
 
 
@@ -91,7 +96,8 @@ def run_experiment(experiment: str, profile: str, specs: Iterable[dict],
 
     A finished run is kept at once in ``results/.runs``, under a hash of spec, code
     and library versions. An interrupted experiment therefore goes on where it
-    stopped, and a changed ``dfsae`` trains anew.
+    stopped, and a changed ``dfsae`` trains anew. The provenance holds, for every claim
+    that these results decide, the hash of its criterion when the runs were made.
     """
     about = provenance(profile)
     paths = {}
@@ -108,6 +114,9 @@ def run_experiment(experiment: str, profile: str, specs: Iterable[dict],
         for _ in tqdm(kept, desc=f"{experiment} ({profile})", total=len(missing), unit="run"):
             pass
     records = [json.loads(path.read_text()) for path in paths]
+    hashes = [record.pop("criteria") for record in records]
+    about["criteria"] = {name: found if all(other.get(name) == found for other in hashes) else "changed between runs"
+                         for name, found in hashes[0].items()}
     about["wall_seconds"] = round(sum(record["seconds"] for record in records), 1)
     result = {"experiment": experiment, "provenance": about, "runs": records}
     write_json(RESULTS / profile / f"{experiment}.json", result)
@@ -116,7 +125,9 @@ def run_experiment(experiment: str, profile: str, specs: Iterable[dict],
 
 def _run_and_keep(path: Path, experiment: str, spec: dict, run: Callable[[dict], dict]) -> None:
     """Run one spec and write its record, in whichever process this is."""
-    write_json(path, {"experiment": experiment, "spec": spec, "seed": spec["seed"], **run(spec)})
+    criteria = criteria_hashes(experiment)
+    write_json(path, {"experiment": experiment, "spec": spec, "seed": spec["seed"], "criteria": criteria,
+                      **run(spec)})
 
 
 def load(experiment: str, profile: str) -> dict:
