@@ -66,7 +66,7 @@ class Outcome:
                 f'<span class="verdict">{"✓" if self.passed else "✗"} {self.verdict}</span> '
                 f'<span class="claim">{claim}</span> {statement} '
                 f'<span class="measured">measured {self.measured}, criterion {bound}</span></div>')
-        return {"text/plain": str(self), "text/html": html, MIME: asdict(self)}
+        return {"text/plain": str(self), "text/html": html, MIME: asdict(self) | {"anchor": self.anchor}}
 
 
 def _outcome(kind: str, claim: str, statement: str, value: float, at_most: float | None,

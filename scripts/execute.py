@@ -1,8 +1,10 @@
 """Execute the notebooks with papermill: text sources in, executed .ipynb out.
 
 Each notebook has one parameter, the profile. A notebook whose source, code, stored
-results, library versions and profile have not changed is not executed again. The
-outcomes of all checks go to ``results/<profile>/checks.json``.
+results, criteria, library versions and profile have not changed is not executed again.
+The outcomes of all checks go to ``results/<profile>/checks.json``, the verdicts that
+follow from them to ``results/<profile>/claims.json``; a verdict that is not the expected
+one, or a gap in the ledger, ends the run with an error.
 """
 
 import argparse
@@ -19,6 +21,8 @@ import nbformat
 import papermill
 from traitlets.config import Config
 
+import ledger
+from dfsae import claims
 from dfsae.checks import MIME
 from dfsae.data import ROOT
 from dfsae.experiments import PROFILES
@@ -57,9 +61,12 @@ def fingerprint(source: Path, profile: str) -> str:
     digest = hashlib.sha256(profile.encode())
     inputs = [source, *sorted((ROOT / "dfsae").glob("*.py")), ROOT / "book" / "published.json"]
     if profile != "paper":
-        inputs += sorted(set((RESULTS / "paper").glob("*.json")) - {RESULTS / "paper" / "checks.json"})
+        inputs += sorted(path for path in (RESULTS / "paper").glob("*.json")
+                         if path.stem not in ("checks", "claims"))
     for path in inputs:
         digest.update(path.read_bytes())
+    entries = claims.ledger()["claims"] + claims.ledger()["findings"]
+    digest.update(repr([(entry["id"], entry.get("criteria")) for entry in entries]).encode())
     digest.update(repr([(name, version(name)) for name in LIBRARIES]).encode())
     return digest.hexdigest()
 
@@ -142,11 +149,23 @@ def write_summary(profile: str, executed: list[Path]) -> None:
           size.n_test or "all 10,000", size.dtype] for name, size in PROFILES.items()]))
 
 
+def write_verdicts(profile: str, executed: list[Path], *, with_pages: bool) -> list[str]:
+    """Write claims.json, the pages or else the README's score; return what is wrong with the ledger."""
+    outcomes_of_all = [outcome for path in executed for outcome in outcomes(path)]
+    rows, problems = ledger.judge(claims.ledger(), outcomes_of_all)
+    write_json(RESULTS / profile / "claims.json", {"provenance": provenance(profile), "claims": rows})
+    if with_pages:
+        for name, text in ledger.pages(claims.ledger(), rows, outcomes_of_all).items():
+            write_page(name, text)
+    else:
+        (ROOT / "README.md").write_text(ledger.readme_with(ledger.score(rows)))
+    return problems
+
+
 def write_page(name: str, text: str) -> None:
     """Write a generated part of a page."""
-    generated = ROOT / "book" / "generated"
-    generated.mkdir(exist_ok=True)
-    (generated / f"{name}.md").write_text(text + "\n")
+    ledger.GENERATED.mkdir(exist_ok=True)
+    (ledger.GENERATED / f"{name}.md").write_text(text + "\n")
 
 
 def main() -> None:
@@ -170,6 +189,9 @@ def main() -> None:
     # A notebook whose source is gone must not linger in the book.
     for stale in set(options.output.glob("*.ipynb")) - set(executed):
         stale.unlink()
+    problems = write_verdicts(options.profile, executed, with_pages=options.output == SOURCES)
+    if problems:
+        sys.exit("The ledger book/claims.yml and the checks disagree:\n  " + "\n  ".join(problems))
 
 
 if __name__ == "__main__":

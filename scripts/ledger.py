@@ -1,0 +1,276 @@
+"""From outcomes to verdicts: ``results/<profile>/claims.json`` and the pages that show them.
+
+:func:`judge` computes every verdict of ``book/claims.yml`` and lists what is wrong with
+the ledger. The other functions write parts of pages to ``book/generated``.
+"""
+
+import json
+import re
+from collections import Counter
+from html import escape
+
+from dfsae.claims import NOT_DECIDABLE, criteria_hash, verdict
+from dfsae.data import ROOT
+from dfsae.records import RESULTS
+
+GENERATED = ROOT / "book" / "generated"
+NOTEBOOKS = ROOT / "notebooks"
+VERDICTS = ("holds", "holds under conditions", "does not hold as written",
+            "reproduced", "partly reproduced", "not reproduced", NOT_DECIDABLE)
+TO_CORRECT = ("does not hold as written", "not reproduced", "partly reproduced")
+REASONS = {"definition": "defines a term or a setting", "announcement": "says what a section does",
+           "question": "asks", "literature": "attributes something to the literature, which is read and not computed",
+           "scope": "says what the paper does or does not do", "plan": "states an aim, a requirement or a plan"}
+
+
+def judge(ledger: dict, outcomes: list[dict]) -> tuple[list[dict], list[str]]:
+    """A row for every claim with its computed verdict and its checks, and every problem found.
+
+    It is a problem when a verdict is not the expected one, a finding or a criterion has
+    no check or an unmet one, two outcomes cannot be told apart, a numbered equation has
+    no row, or a sentence of the draft has neither a row nor a reason.
+    """
+    problems = []
+    rows = []
+    for claim in ledger["claims"]:
+        computed = verdict(claim, outcomes)
+        names = [claim["id"], *claim.get("evidence", [])]
+        checks = [outcome for name in names for outcome in outcomes if outcome["claim"] == name]
+        if computed != claim["verdict"]:
+            problems.append(f"{claim['id']}: expected \"{claim['verdict']}\", the checks say \"{computed}\"")
+        rows.append({**claim, "verdict": computed, "expected": claim["verdict"], "checks": checks,
+                     "criterion_fixed": criterion_fixed(claim)})
+    for finding in ledger["findings"]:
+        own = [outcome for outcome in outcomes if outcome["claim"] == finding["id"]]
+        if not any(outcome["kind"] in ("check", "assess") for outcome in own):
+            problems.append(f"{finding['id']}: no check supports this finding")
+        problems += [f"{finding['id']}: not met: {outcome['statement']}" for outcome in own if not outcome["passed"]]
+    for entry in ledger["claims"] + ledger["findings"]:
+        assessed = {outcome["statement"] for outcome in outcomes
+                    if outcome["claim"] == entry["id"] and outcome["kind"] == "assess"}
+        problems += [f"{entry['id']}: never assessed: {name}" for name in set(entry.get("criteria", {})) - assessed]
+    twice = Counter((outcome["claim"], outcome["statement"]) for outcome in outcomes)
+    problems += [f"{claim}: stated twice: {statement}" for (claim, statement), n in twice.items() if n > 1]
+    ids = {claim["id"] for claim in ledger["claims"]}
+    problems += [f"Eq. {n}: this numbered equation has no row" for n in range(1, 13) if f"Eq. {n}" not in ids]
+    return rows, problems + uncovered(ledger)
+
+
+def uncovered(ledger: dict) -> list[str]:
+    """Sentences of the draft without a row or a reason, with both, or that do not exist."""
+    with_row = {sentence for claim in ledger["claims"] for sentence in claim["covers"]}
+    with_reason = [f"{section}:{number}" for section, of in ledger["sentences"].items()
+                   for reason in REASONS for number in of.get(reason, [])]
+    every = {f"{section}:{number}" for section, of in ledger["sentences"].items()
+             for number in range(1, of["total"] + 1)}
+    return ([f"sentence {name} of the draft has neither a row nor a reason"
+             for name in sorted(every - with_row - set(with_reason))]
+            + [f"sentence {name} of the draft has a row and a reason" for name in sorted(with_row & set(with_reason))]
+            + [f"sentence {name} has two reasons" for name, n in Counter(with_reason).items() if n > 1]
+            + [f"the draft has no sentence {name}" for name in sorted((with_row | set(with_reason)) - every)])
+
+
+def criterion_fixed(claim: dict) -> str:
+    """When the criterion of a claim was fixed, seen from the results that it judges."""
+    found = []
+    for experiment in claim.get("results", []):
+        about = json.loads((RESULTS / "paper" / f"{experiment}.json").read_text())["provenance"]
+        found.append(about.get("criteria", {}).get(claim["id"]))
+    if not found:
+        return ""
+    if None in found:
+        return "written after the run"
+    if set(found) != {criteria_hash(claim)}:
+        return "changed after the run"
+    return "fixed before the run" + (", with earlier results known" if claim.get("hindsight") else "")
+
+
+def score(rows: list[dict]) -> str:
+    """One sentence: how many claims, and how many of each verdict."""
+    n = Counter(row["verdict"] for row in rows)
+    theory = sum(n[name] for name in VERDICTS[:3])
+    empirical = sum(n[name] for name in VERDICTS[3:6])
+    return (f"The paper makes {len(rows)} statements that this book judges. Of {theory} that mathematics or a count decides, "
+            f"{n['holds']} hold, {n['holds under conditions']} hold under conditions and "
+            f"{n['does not hold as written']} do not hold as written. Of {empirical} about trained models, "
+            f"{n['reproduced']} are reproduced, {n['partly reproduced']} in part and {n['not reproduced']} not. "
+            f"{n[NOT_DECIDABLE]} are not decidable as stated.")
+
+
+def html(text: str) -> str:
+    """Text of the ledger as HTML, with its $formulas$ left to MathJax."""
+    parts = re.split(r"\$([^$]+)\$", text)
+    return "".join(f'<span class="math notranslate nohighlight">\\({escape(part)}\\)</span>' if odd % 2 else escape(part)
+                   for odd, part in enumerate(parts))
+
+
+def slug(name: str) -> str:
+    """Id of a claim in the ledger page."""
+    return "claim-" + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def badge(row: dict, link: str = "") -> str:
+    """The verdict as a coloured word, linked to the ledger."""
+    kind = row["verdict"].replace(" ", "-")
+    return (f'<a class="verdict {kind}" href="{link}#{slug(row["id"])}">{row["verdict"]}</a>' if link
+            else f'<span class="verdict {kind}">{row["verdict"]}</span>')
+
+
+def chapter(row: dict) -> str:
+    """The first number of the place, or "Figures"."""
+    return "Figures" if row["place"].startswith("Figure") else row["place"][0]
+
+
+def place_name(place: str) -> str:
+    """"Section 2.4", "Figure 3"."""
+    return place if place.startswith("Figure") else f"Section {place}"
+
+
+def check_line(outcome: dict) -> str:
+    """One check as a list item, linked to the cell that made it."""
+    word = {"check": "✓", "refutes": "✗", "rejects": "⊘", "assess": "✓" if outcome["passed"] else "✗"}[outcome["kind"]]
+    measured = f"{outcome['value']:.4g}"
+    return (f'<li class="{outcome["kind"]}">{word} <a href="../notebooks/{outcome["notebook"]}.html#{outcome["anchor"]}">'
+            f'{escape(outcome["statement"])}</a>: {measured} '
+            f'<span class="bound">({"as written: " if outcome["kind"] == "refutes" else ""}{escape(outcome["bound"])})</span></li>')
+
+
+def section_list(rows: list[dict], section: str) -> str:
+    """The claims of one section with their verdicts, and those of others that say the same, for its chapter."""
+    own = [row for row in rows if row["place"] == section]
+    also = [row for row in rows if row not in own and any(name.startswith(f"{section}:") for name in row["covers"])]
+    items = [f'<li>{badge(row, "../book/ledger.html")} <q>{html(row["quote"])}</q>'
+             + (f' <span class="elsewhere">({place_name(row["place"])})</span>' if row in also else "")
+             + (f' <span class="condition">{html(row["condition"])}</span>' if "condition" in row else "") + "</li>"
+             for row in own + also]
+    return raw(f'<ul class="claims">{"".join(items)}</ul>') if items else ""
+
+
+def ledger_table(rows: list[dict]) -> str:
+    """The table of all claims."""
+    body = []
+    for row in rows:
+        deciding = [outcome for outcome in row["checks"] if outcome["kind"] != "rejects"]
+        rejected = len(row["checks"]) - len(deciding)
+        why = [f"<p>{html(row[field])}</p>" for field in ("condition", "correction", "why") if field in row]
+        bears = (f'<p class="bears">What bears on it: {", ".join(reference(name, rows) for name in row["bears"])}.</p>'
+                 if "bears" in row else "")
+        evidence = "".join(map(check_line, deciding[:4]))
+        if len(deciding) > 4:
+            rest = "".join(map(check_line, deciding[4:]))
+            evidence += f"<li><details><summary>{len(deciding) - 4} more</summary><ul>{rest}</ul></details></li>"
+        fixed = f'<p class="fixed">Criterion {row["criterion_fixed"]}.</p>' if row["criterion_fixed"] else ""
+        criterion = (f'<p>{html(row["criterion"])}</p><p class="tolerance">Tolerance: {html(row["tolerance"])}</p>{fixed}'
+                     if "criterion" in row else "")
+        variants = f'<p class="tolerance">{rejected} wrong variants rejected.</p>' if rejected else ""
+        body.append(
+            f'<tr id="{slug(row["id"])}" data-section="{chapter(row)}" '
+            f'data-verdict="{row["verdict"]}"><th scope="row">{escape(row["id"])}<span class="kind">{row["kind"]}</span></th>'
+            f'<td><q>{html(row["quote"])}</q></td><td>{badge(row)}{"".join(why)}{bears}</td>'
+            f'<td>{criterion}<ul class="evidence">{evidence}</ul>{variants}</td></tr>')
+    return raw('<table class="ledger"><thead><tr><th scope="col">claim</th><th scope="col">the paper’s words</th>'
+               '<th scope="col">verdict</th><th scope="col">criterion and checks</th></tr></thead>'
+               f'<tbody>{"".join(body)}</tbody></table>')
+
+
+def filters(rows: list[dict]) -> str:
+    """Two menus that filter the table, and a count; they work without a network."""
+    sections = sorted({chapter(row) for row in rows})
+    n = Counter(row["verdict"] for row in rows)
+    menu = '<label>{0} <select id="filter-{1}"><option value="">all</option>{2}</select></label>'
+    options = "".join(f'<option value="{name}">{name} ({n[name]})</option>' for name in VERDICTS if n[name])
+    places = "".join(f'<option value="{name}">{name}</option>' for name in sections)
+    return raw('<form class="ledger-filters">' + menu.format("Section", "section", places)
+               + menu.format("Verdict", "verdict", options)
+               + f'<output id="filter-count">{len(rows)} claims</output></form>')
+
+
+def raw(text: str) -> str:
+    return f"```{{raw}} html\n{text}\n```\n"
+
+
+def reference(name: str, rows: list[dict]) -> str:
+    """A claim linked within the ledger, or the name of a finding."""
+    known = {row["id"] for row in rows}
+    return f'<a href="#{slug(name)}">{escape(name)}</a>' if name in known else escape(name)
+
+
+def corrections(rows: list[dict], ledger: dict, outcomes: list[dict]) -> str:
+    """Quotation, what is true instead, evidence and consequence of every claim that does not stand."""
+    statements = {finding["id"]: finding["statement"] for finding in ledger["findings"]}
+    text = []
+    for kind, title in (("does not hold as written", "Statements that do not hold as written"),
+                        ("not reproduced", "Predictions that are not reproduced"),
+                        ("partly reproduced", "Predictions that are reproduced in part")):
+        text.append(f"## {title}\n")
+        for row in (row for row in rows if row["verdict"] == kind):
+            against = [outcome for outcome in row["checks"]
+                       if outcome["kind"] == "refutes" or (outcome["kind"] == "assess" and not outcome["passed"])]
+            shown = [outcome for name in row.get("corrected_by", []) for outcome in outcomes
+                     if outcome["claim"] == name and outcome["kind"] in ("check", "assess")]
+            text.append(f"### {row['id']}\n\n:::{{admonition}} Paper, {place_name(row['place'])}\n"
+                        f":class: paper\n{row['quote']}\n:::\n\n**Instead.** {row['correction']}\n\n**Why.**\n")
+            text.append(raw(f'<ul class="evidence">{"".join(map(check_line, against))}</ul>'))
+            for name in row.get("corrected_by", []):
+                proved = f" Proof: {{prf:ref}}`{name}`." if name.startswith("thm-") else ""
+                text.append(f"\n{statements.get(name, '')}{proved}\n" if statements.get(name) else "")
+            if shown:
+                text.append(raw(f'<ul class="evidence">{"".join(map(check_line, shown[:3]))}</ul>'))
+            text.append(f"\n**Consequence.** {row['consequence']}\n")
+    return "\n".join(text)
+
+
+def theorems(ledger: dict, outcomes: list[dict]) -> str:
+    """Every theorem of the chapters with its proof, and the checks that carry it."""
+    text = []
+    for source in sorted(NOTEBOOKS.glob("[0-9]*.md")):
+        for title, label, statement, proof in theorem_blocks(source.read_text()):
+            own = [outcome for outcome in outcomes if outcome["claim"] == label]
+            made = Counter(outcome["kind"] for outcome in own)
+            done = [outcome for outcome in own if outcome["kind"] != "rejects"]
+            first = "".join(map(check_line, done[:3]))
+            text.append(f"## {title}\n\n:::{{prf:theorem}} {title}\n:nonumber:\n{statement}\n:::\n\n"
+                        f"::::{{dropdown}} Proof\n{proof}\n::::\n\n"
+                        f"{{prf:ref}}`{label}` of [](/notebooks/{source.name}): {made['check']} checks hold, "
+                        f"{made['rejects']} wrong variants are rejected"
+                        + (f", {made['assess']} assessments" if made["assess"] else "") + ".\n")
+            text.append(raw(f'<ul class="evidence">{first}</ul>'))
+    return "\n".join(text)
+
+
+def theorem_blocks(text: str) -> list[tuple[str, str, str, str]]:
+    """Title, label, statement and proof of every ``{prf:theorem}`` in the text of a chapter."""
+    found = re.findall(r"^:::\{prf:theorem\} (.+?)\n:label: (\S+)\n(.*?)\n:::\n\s*:::\{prf:proof\}\n(.*?)\n:::$",
+                       text, flags=re.M | re.S)
+    return [(title, label, *(re.sub(r"\]\((\d\d_\w+)", r"](/notebooks/\1.md", part) for part in (statement, proof)))
+            for title, label, statement, proof in found]
+
+
+def coverage(ledger: dict) -> str:
+    """Sentences of the draft by section: with a row, or without one and why."""
+    with_row = {sentence for claim in ledger["claims"] for sentence in claim["covers"]}
+    lines = ["| section | sentences | with a row | " + " | ".join(REASONS) + " |", "|---" * (3 + len(REASONS)) + "|"]
+    total = Counter()
+    for section, of in sorted(ledger["sentences"].items()):
+        counts = {"sentences": of["total"], "row": sum(f"{section}:{n}" in with_row for n in range(1, of["total"] + 1)),
+                  **{reason: len(of.get(reason, [])) for reason in REASONS}}
+        total.update(counts)
+        lines.append(f"| {section} | " + " | ".join(str(value or "") for value in counts.values()) + " |")
+    lines.append("| all | " + " | ".join(str(total[name]) for name in ("sentences", "row", *REASONS)) + " |")
+    meaning = "; ".join(f"*{reason}*: it {says}" for reason, says in REASONS.items())
+    return "\n".join(lines) + f"\n\n{meaning}.\n"
+
+
+def pages(ledger: dict, rows: list[dict], outcomes: list[dict]) -> dict[str, str]:
+    """Generated parts of pages, by file name."""
+    parts = {f"claims-{section.replace('.', '-').replace(' ', '-').lower()}": section_list(rows, section)
+             for section in ledger["sentences"]}
+    return parts | {"score": score(rows), "ledger": filters(rows) + "\n" + ledger_table(rows),
+                    "coverage": coverage(ledger), "corrections": corrections(rows, ledger, outcomes),
+                    "theorems": theorems(ledger, outcomes)}
+
+
+def readme_with(score_text: str) -> str:
+    """The README with the score between its two marks."""
+    text = (ROOT / "README.md").read_text()
+    return re.sub(r"(<!-- score -->\n).*?(<!-- /score -->)", rf"\g<1>{score_text}\n\g<2>", text, flags=re.S)
