@@ -113,14 +113,24 @@ class ReconstructedEnergies(PublishedSAE):
 
     The codes are the energies, and loss = sum_i (lse * L_LSE(x_i) + ||x_i - x_hat_i||^2 / 2):
     the second term is the negative log-likelihood of a Gaussian of unit variance, up to a
-    constant. Parameters and their start are those of :class:`PublishedSAE`; no L1 term.
+    constant. Parameters are those of :class:`PublishedSAE`, with no L1 term, and so is
+    their start; with ``data_mean (d_in,)`` it is that of :class:`StandardSAE`: tied
+    weights, decoder rows of norm one, the decoder's bias at the mean and subtracted.
     """
 
-    def __init__(self, d_in: int, d_sae: int, *, seed: int, lse: float, dtype: torch.dtype = torch.float32):
+    def __init__(self, d_in: int, d_sae: int, *, seed: int, lse: float, data_mean: Tensor | None = None,
+                 dtype: torch.dtype = torch.float32):
         super().__init__(d_in, d_sae, seed=seed, l1=0.0, dtype=dtype)
         if not 0 <= lse < float("inf"):
             raise ValueError(f"lse must be finite and >= 0, got {lse}")
         self.lse = lse
+        if data_mean is not None:
+            check_tensor("data_mean", data_mean, rank=1, width=d_in)
+            with torch.no_grad():
+                self.W_dec /= self.W_dec.norm(dim=1, keepdim=True)
+                self.W_enc.copy_(self.W_dec.mT)
+                self.b_enc.copy_(-data_mean @ self.W_enc)
+                self.b_dec.copy_(data_mean)
 
     def loss(self, x: Tensor) -> ReconstructionTerms:
         """Both terms summed over the batch, as Eq. 1 is in training."""

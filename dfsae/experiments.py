@@ -31,7 +31,7 @@ class Profile(NamedTuple):
 
 PROFILES = {
     "smoke": Profile(2, 2, 2, 1280, 500, "float64"),
-    "quick": Profile(10, 3, 3, None, None, "float32"),
+    "quick": Profile(5, 2, 2, None, None, "float32"),
     "paper": Profile(100, 3, 5, None, None, "float32"),
 }
 
@@ -62,8 +62,13 @@ ABLATION = {
 }
 """Section 5.2: its configurations A to D, then the other four corners of the 2 x 2 x 2 design."""
 
-RECONSTRUCTION = {"reconstruction only": 0.0, "LSE + reconstruction": 1.0}
-"""Section 6.3: the weight of Eq. 1 beside a reconstruction error, which is the only volume control."""
+RECONSTRUCTION = {
+    "reconstruction only": {"lse": 0.0, "start": "default"},
+    "LSE + reconstruction": {"lse": 1.0, "start": "default"},
+    "reconstruction only, tied start": {"lse": 0.0, "start": "tied"},
+    "LSE + reconstruction, tied start": {"lse": 1.0, "start": "tied"},
+}
+"""Section 6.3: a reconstruction error as the only volume control, with and without Eq. 1, from two starts."""
 
 VARIANTS = {
     "as published": {}, "mean reduction": {"reduction": "mean"},
@@ -105,11 +110,11 @@ def benchmark_specs(profile: str) -> list[dict]:
 
 
 def reconstruction_specs(profile: str) -> list[dict]:
-    """Section 6.3: reconstruction alone and with Eq. 1, each with every seed of the ablation."""
+    """Section 6.3: each configuration with every seed of the ablation."""
     size = get_profile(profile)
-    return [{**PROTOCOL, "name": name, "model": "ReconstructedEnergies", "lse": lse,
+    return [{**PROTOCOL, "name": name, "model": "ReconstructedEnergies", **settings,
              "epochs": size.epochs, "seed": seed}
-            for seed in range(1, size.ablation_seeds + 1) for name, lse in RECONSTRUCTION.items()]
+            for seed in range(1, size.ablation_seeds + 1) for name, settings in RECONSTRUCTION.items()]
 
 
 def variant_specs(profile: str) -> list[dict]:
@@ -135,7 +140,8 @@ def build(spec: dict, data: Dataset) -> torch.nn.Module:
     if spec["model"] == "StandardSAE":
         return StandardSAE(D, spec["K"], l1=spec["l1"], data_mean=data.x_train.mean(dim=0), **common)
     if spec["model"] == "ReconstructedEnergies":
-        return ReconstructedEnergies(D, spec["K"], lse=spec["lse"], **common)
+        data_mean = data.x_train.mean(dim=0) if spec["start"] == "tied" else None
+        return ReconstructedEnergies(D, spec["K"], lse=spec["lse"], data_mean=data_mean, **common)
     raise ValueError(f"unknown model {spec['model']!r}")
 
 
@@ -159,6 +165,7 @@ def code_metrics(model: torch.nn.Module, data: Dataset) -> dict:
         "dead_by_threshold": [metrics.dead_units(E, threshold=threshold) for threshold in THRESHOLDS],
         "never_active": int((E_train <= 0).all(dim=0).sum()),
         "redundancy": metrics.redundancy(E),
+        "mean_squared_correlation": metrics.mean_squared_correlation(E),
         "near_copies": metrics.near_copies(E),
         "responsibility_entropy": metrics.responsibility_entropy(r),
         "mean_max_responsibility": metrics.mean_max_responsibility(r),
@@ -176,13 +183,18 @@ def code_metrics(model: torch.nn.Module, data: Dataset) -> dict:
 
 
 @torch.no_grad()
-def ablation_metrics(model: torch.nn.Module, data: Dataset) -> dict:
-    """Metrics of Experiment 2: :func:`code_metrics`, the linear probe, and the correlations on the test set."""
+def probed_metrics(model: torch.nn.Module, data: Dataset) -> dict:
+    """:func:`code_metrics` and the linear probe."""
     E_train, E = model.encode(data.x_train), model.encode(data.x_test)
     return code_metrics(model, data) | {
-        "probe_accuracy": metrics.linear_probe(E_train, data.y_train, E, data.y_test),
-        "correlation": _rounded(correlation(E, eps=1e-12), 3),
-    }
+        "probe_accuracy": metrics.linear_probe(E_train, data.y_train, E, data.y_test)}
+
+
+@torch.no_grad()
+def ablation_metrics(model: torch.nn.Module, data: Dataset) -> dict:
+    """Metrics of Experiment 2: :func:`probed_metrics` and the correlations on the test set."""
+    E = model.encode(data.x_test)
+    return probed_metrics(model, data) | {"correlation": _rounded(correlation(E, eps=1e-12), 3)}
 
 
 @torch.no_grad()
@@ -215,6 +227,7 @@ def benchmark_metrics(model: torch.nn.Module, data: Dataset) -> dict:
         "dead_by_threshold": [metrics.dead_units(a, threshold=threshold) for threshold in THRESHOLDS],
         "never_active": int((a_train <= 0).all(dim=0).sum()),
         "redundancy": metrics.redundancy(a),
+        "mean_squared_correlation": metrics.mean_squared_correlation(a),
         "parameters": sum(p.numel() for p in model.parameters()),
         "published_mse": metrics.published_mse(data.x_test, a, W_dec),
         "mean_row_norm": float(model.W.norm(dim=1).mean()),

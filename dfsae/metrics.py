@@ -30,6 +30,17 @@ def redundancy(a: Tensor) -> float:
     return float(squared.sum() - squared.diagonal().sum())
 
 
+def mean_squared_correlation(a: Tensor) -> float:
+    """Mean squared correlation over the pairs of units that vary; NaN if fewer than two do.
+
+    With all K units varying it is the redundancy divided by K (K - 1).
+    """
+    check_tensor("a", a, rows=2)
+    varying = a[:, a.var(dim=0) > 0]
+    n = varying.shape[1]
+    return redundancy(varying) / (n * (n - 1)) if n > 1 else float("nan")
+
+
 def near_copies(a: Tensor, *, threshold: float = 0.9) -> int:
     """Number of units that correlate above ``threshold`` with another one; a constant unit with none."""
     check_tensor("a", a, rows=2)

@@ -14,7 +14,7 @@ COLOURS = {
     "LSE only": "#D55E00", "LSE + var": "#E69F00", "LSE + var + tc": "#0072B2",
     "var + tc only": "#CC79A7", "decoder-free": "#0072B2", "published SAE": "#009E73",
     "standard SAE": "#56B4E9", "LSE + tc": "#009E73", "var only": "#56B4E9", "tc only": "#F0E442",
-    "untrained": "#999999", "reconstruction only": "#009E73", "LSE + reconstruction": "#D55E00", "reference": "#555555", "published": "#999999",
+    "untrained": "#999999", "reference": "#555555", "published": "#999999",
 }
 """One colour-blind-safe colour (Okabe and Ito) per configuration, throughout the book."""
 
