@@ -14,6 +14,7 @@ import hashlib
 from dataclasses import asdict, dataclass
 from html import escape
 
+import torch
 from IPython.display import display
 
 from dfsae import claims
@@ -36,7 +37,7 @@ class Outcome:
     statement: str
     value: float
     bound: str
-    """Such as "<= 1e-12"."""
+    """Such as "<= 1e-12", or "= 3 ± 0.1" for two bounds."""
     passed: bool
 
     @property
@@ -77,10 +78,14 @@ def _outcome(kind: str, claim: str, statement: str, value: float, at_most: float
     if not given or (equals is not None and len(given) > 1):
         raise ValueError("give at_most, at_least, both of them, or equals; "
                          f"got at_most={at_most}, at_least={at_least}, equals={equals}")
-    value = float(value)
+    value = float(value) + 0.0  # no minus zero
     within = ((at_most is None or value <= at_most) and (at_least is None or value >= at_least)
               and (equals is None or value == equals))
-    bound = " and ".join(f"{sign} {limit:.6g}" for sign, limit in given.items())
+    if len(given) == 2:
+        centre, half = (given[">="] + given["<="]) / 2, (given["<="] - given[">="]) / 2
+        bound = f"= {centre:.6g} ± {half:.2g}"
+    else:
+        bound = " ".join(f"{sign} {limit:.6g}" for sign, limit in given.items())
     return Outcome(kind, claim, statement, value, bound, within)
 
 
@@ -141,3 +146,15 @@ def assess(claim: str, criterion: str, value: float) -> None:
     bound = claims.criterion(claim, criterion)
     display(_outcome("assess", claim, criterion, value, bound.get("at_most"), bound.get("at_least"),
                      bound.get("equals")))
+
+
+def relative_error(found, expected) -> float:
+    """Largest error relative to the largest expected value; tensors, arrays or numbers.
+
+    Raises :class:`CheckFailed` for NaN, which the largest of several errors would hide.
+    """
+    found, expected = (torch.as_tensor(values, dtype=torch.float64) for values in (found, expected))
+    error = float((found - expected).abs().max() / expected.abs().max())
+    if error != error:
+        raise CheckFailed(f"the error is not a number: found {found}, expected {expected}")
+    return error

@@ -98,10 +98,10 @@ def score(rows: list[dict]) -> str:
 
 
 def html(text: str) -> str:
-    """Text of the ledger as HTML, with its $formulas$ left to MathJax."""
+    """Text of the ledger as HTML, with its *emphasis*, and its $formulas$ left to MathJax."""
     parts = re.split(r"\$([^$]+)\$", text)
-    return "".join(f'<span class="math notranslate nohighlight">\\({escape(part)}\\)</span>' if odd % 2 else escape(part)
-                   for odd, part in enumerate(parts))
+    return "".join(f'<span class="math notranslate nohighlight">\\({escape(part)}\\)</span>' if odd % 2
+                   else re.sub(r"\*([^*]+)\*", r"<em>\1</em>", escape(part)) for odd, part in enumerate(parts))
 
 
 def slug(name: str) -> str:
@@ -130,7 +130,7 @@ def check_line(outcome: dict) -> str:
     """One check as a list item, linked to the cell that made it."""
     word = {"check": "✓", "refutes": "✗", "rejects": "⊘", "assess": "✓" if outcome["passed"] else "✗"}[outcome["kind"]]
     measured = f"{outcome['value']:.4g}"
-    return (f'<li class="{outcome["kind"]}">{word} <a href="../notebooks/{outcome["notebook"]}.html#{outcome["anchor"]}">'
+    return (f'<li class="{outcome["kind"]}">{word} <a href="{target(outcome)}">'
             f'{escape(outcome["statement"])}</a>: {measured} '
             f'<span class="bound">({"as written: " if outcome["kind"] == "refutes" else ""}{escape(outcome["bound"])})</span></li>')
 
@@ -146,15 +146,15 @@ def section_list(rows: list[dict], section: str) -> str:
     return raw(f'<ul class="claims">{"".join(items)}</ul>') if items else ""
 
 
-def ledger_table(rows: list[dict]) -> str:
+def ledger_table(rows: list[dict], ledger: dict, outcomes: list[dict]) -> str:
     """The table of all claims."""
     body = []
     for row in rows:
         deciding = [outcome for outcome in row["checks"] if outcome["kind"] != "rejects"]
         rejected = len(row["checks"]) - len(deciding)
         why = [f"<p>{html(row[field])}</p>" for field in ("condition", "correction", "why") if field in row]
-        bears = (f'<p class="bears">What bears on it: {", ".join(reference(name, rows) for name in row["bears"])}.</p>'
-                 if "bears" in row else "")
+        bears = (f'<p class="bears">What bears on it:</p><ul class="evidence">'
+                 f'{"".join(bearing(name, rows, ledger, outcomes) for name in row["bears"])}</ul>' if "bears" in row else "")
         evidence = "".join(map(check_line, deciding[:4]))
         if len(deciding) > 4:
             rest = "".join(map(check_line, deciding[4:]))
@@ -162,7 +162,7 @@ def ledger_table(rows: list[dict]) -> str:
         fixed = f'<p class="fixed">Criterion {row["criterion_fixed"]}.</p>' if row["criterion_fixed"] else ""
         criterion = (f'<p>{html(row["criterion"])}</p><p class="tolerance">Tolerance: {html(row["tolerance"])}</p>{fixed}'
                      if "criterion" in row else "")
-        variants = f'<p class="tolerance">{rejected} wrong variants rejected.</p>' if rejected else ""
+        variants = f'<p class="tolerance">{rejected} wrong variant{"s" * (rejected > 1)} rejected.</p>' if rejected else ""
         body.append(
             f'<tr id="{slug(row["id"])}" data-section="{chapter(row)}" '
             f'data-verdict="{row["verdict"]}"><th scope="row">{escape(row["id"])}<span class="kind">{row["kind"]}</span></th>'
@@ -189,10 +189,20 @@ def raw(text: str) -> str:
     return f"```{{raw}} html\n{text}\n```\n"
 
 
-def reference(name: str, rows: list[dict]) -> str:
-    """A claim linked within the ledger, or the name of a finding."""
-    known = {row["id"] for row in rows}
-    return f'<a href="#{slug(name)}">{escape(name)}</a>' if name in known else escape(name)
+def bearing(name: str, rows: list[dict], ledger: dict, outcomes: list[dict]) -> str:
+    """What bears on a claim, as a list item: another claim with its verdict, or a finding linked to its first check."""
+    for row in rows:
+        if row["id"] == name:
+            return f'<li><a href="#{slug(name)}">{escape(name)}</a> ({row["verdict"]})</li>'
+    statement = next(finding["statement"] for finding in ledger["findings"] if finding["id"] == name)
+    made = next((outcome for outcome in outcomes if outcome["claim"] == name), None)
+    link = f' <a href="{target(made)}">(checks)</a>' if made else ""
+    return f"<li>{html(statement)}{link}</li>"
+
+
+def target(outcome: dict) -> str:
+    """Address of the cell that made an outcome, from a page in ``book``."""
+    return f'../notebooks/{outcome["notebook"]}.html#{outcome["anchor"]}'
 
 
 def corrections(rows: list[dict], ledger: dict, outcomes: list[dict]) -> str:
@@ -229,7 +239,8 @@ def theorems(ledger: dict, outcomes: list[dict]) -> str:
             made = Counter(outcome["kind"] for outcome in own)
             done = [outcome for outcome in own if outcome["kind"] != "rejects"]
             first = "".join(map(check_line, done[:3]))
-            text.append(f"## {title}\n\n:::{{prf:theorem}} {title}\n:nonumber:\n{statement}\n:::\n\n"
+            heading = re.sub(r"\{eq\}`eq-(\d+)`", r"Eq. \1", title)
+            text.append(f"## {heading}\n\n:::{{prf:theorem}} {title}\n:nonumber:\n{statement}\n:::\n\n"
                         f"::::{{dropdown}} Proof\n{proof}\n::::\n\n"
                         f"{{prf:ref}}`{label}` of [](/notebooks/{source.name}): {made['check']} checks hold, "
                         f"{made['rejects']} wrong variants are rejected"
@@ -265,7 +276,7 @@ def pages(ledger: dict, rows: list[dict], outcomes: list[dict]) -> dict[str, str
     """Generated parts of pages, by file name."""
     parts = {f"claims-{section.replace('.', '-').replace(' ', '-').lower()}": section_list(rows, section)
              for section in ledger["sentences"]}
-    return parts | {"score": score(rows), "ledger": filters(rows) + "\n" + ledger_table(rows),
+    return parts | {"score": score(rows), "ledger": filters(rows) + "\n" + ledger_table(rows, ledger, outcomes),
                     "coverage": coverage(ledger), "corrections": corrections(rows, ledger, outcomes),
                     "theorems": theorems(ledger, outcomes)}
 
