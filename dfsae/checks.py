@@ -83,7 +83,7 @@ def _outcome(kind: str, claim: str, statement: str, value: float, at_most: float
               and (equals is None or value == equals))
     if len(given) == 2:
         centre, half = (given[">="] + given["<="]) / 2, (given["<="] - given[">="]) / 2
-        bound = f"= {centre:.6g} ± {half:.2g}"
+        bound = f"= {centre:.6g} ± {half:.4g}"
     else:
         bound = " ".join(f"{sign} {limit:.6g}" for sign, limit in given.items())
     return Outcome(kind, claim, statement, value, bound, within)
@@ -151,10 +151,14 @@ def assess(claim: str, criterion: str, value: float) -> None:
 def relative_error(found, expected) -> float:
     """Largest error relative to the largest expected value; tensors, arrays or numbers.
 
-    Raises :class:`CheckFailed` for NaN, which the largest of several errors would hide.
+    Raises :class:`CheckFailed` for NaN, which the largest of several errors would hide,
+    and ``ValueError`` for two shapes that differ.
     """
     found, expected = (torch.as_tensor(values, dtype=torch.float64) for values in (found, expected))
-    error = float((found - expected).abs().max() / expected.abs().max())
-    if error != error:
+    if found.shape != expected.shape and 0 not in (found.ndim, expected.ndim):
+        raise ValueError(f"found has shape {tuple(found.shape)}, expected {tuple(expected.shape)}")
+    largest, scale = float((found - expected).abs().max()), float(expected.abs().max())
+    error = largest / scale if scale else 0.0 if largest == 0 else float("inf")
+    if largest != largest or scale != scale:
         raise CheckFailed(f"the error is not a number: found {found}, expected {expected}")
     return error

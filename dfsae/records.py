@@ -33,7 +33,7 @@ def write_json(path: Path, content: dict) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     text = json.dumps(content, indent=1, allow_nan=False)
     # A list of numbers stays on one line.
-    text = re.sub(r"\[[-+.\dena\s,ul]+\]", lambda numbers: " ".join(numbers[0].split()), text)
+    text = re.sub(r"\[\n[-+.\dena\s,ul]+\]", lambda numbers: " ".join(numbers[0].split()), text)
     partial.write_text(text + "\n")
     partial.replace(path)
 
@@ -114,9 +114,9 @@ def run_experiment(experiment: str, profile: str, specs: Iterable[dict],
         for _ in tqdm(kept, desc=f"{experiment} ({profile})", total=len(missing), unit="run"):
             pass
     records = [json.loads(path.read_text()) for path in paths]
-    hashes = [record.pop("criteria") for record in records]
+    hashes = [record.pop("criteria", {}) for record in records]
     about["criteria"] = {name: found if all(other.get(name) == found for other in hashes) else "changed between runs"
-                         for name, found in hashes[0].items()}
+                         for name, found in next(iter(hashes), {}).items()}
     about["wall_seconds"] = round(sum(record["seconds"] for record in records), 1)
     result = {"experiment": experiment, "provenance": about, "runs": records}
     write_json(RESULTS / profile / f"{experiment}.json", result)

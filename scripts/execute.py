@@ -135,14 +135,14 @@ def write_summary(profile: str, executed: list[Path]) -> None:
     for path in executed:
         seconds = nbformat.read(path, as_version=4).metadata["dfsae"]["seconds"]
         kinds = [outcome["kind"] for outcome in checks if outcome["notebook"] == path.stem]
-        rows.append([f"[](/notebooks/{path.name})", *map(kinds.count, ("check", "rejects", "assess")), seconds])
+        rows.append([f"[](/notebooks/{path.name})", *map(kinds.count, ("check", "rejects", "refutes", "assess")), seconds])
     rows.append(["all", *(round(sum(column), 1) for column in list(zip(*rows))[1:])])
     changed = " with uncommitted changes" if about["uncommitted_changes"] else ""
     libraries = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     write_page("profile", f"This copy was executed with the profile **{profile}** at commit "
                           f"`{about['commit'][:12]}`{changed}.")
     write_page("execution", f"CPU: {about['cpu']}, one thread a process. Python {about['python']}; {libraries}.\n\n"
-               + markdown_table(["notebook", "checks passed", "wrong variants rejected", "assessments", "seconds"], rows))
+               + markdown_table(["notebook", "checks passed", "wrong variants rejected", "statements refuted", "assessments", "seconds"], rows))
     write_page("profiles", markdown_table(
         ["profile", "epochs", "seeds in 5.2", "seeds in 5.3", "training images", "test images", "numbers"],
         [[f"`{name}`", size.epochs, size.ablation_seeds, size.benchmark_seeds, size.n_train or "all 60,000",

@@ -4,14 +4,13 @@
 the ledger. The other functions write parts of pages to ``book/generated``.
 """
 
-import json
 import re
 from collections import Counter
 from html import escape
 
+from dfsae import records
 from dfsae.claims import NOT_DECIDABLE, criteria_hash, verdict
 from dfsae.data import ROOT
-from dfsae.records import RESULTS
 
 GENERATED = ROOT / "book" / "generated"
 NOTEBOOKS = ROOT / "notebooks"
@@ -48,10 +47,13 @@ def judge(ledger: dict, outcomes: list[dict]) -> tuple[list[dict], list[str]]:
     for entry in ledger["claims"] + ledger["findings"]:
         assessed = {outcome["statement"] for outcome in outcomes
                     if outcome["claim"] == entry["id"] and outcome["kind"] == "assess"}
-        problems += [f"{entry['id']}: never assessed: {name}" for name in set(entry.get("criteria", {})) - assessed]
+        problems += [f"{entry['id']}: never assessed: {name}" for name in sorted(set(entry.get("criteria", {})) - assessed)]
     twice = Counter((outcome["claim"], outcome["statement"]) for outcome in outcomes)
     problems += [f"{claim}: stated twice: {statement}" for (claim, statement), n in twice.items() if n > 1]
     ids = {claim["id"] for claim in ledger["claims"]}
+    known = ids | {finding["id"] for finding in ledger["findings"]}
+    problems += [f"{name}: a check names this id, which has no entry"
+                 for name in sorted({outcome["claim"] for outcome in outcomes} - known)]
     problems += [f"Eq. {n}: this numbered equation has no row" for n in range(1, 13) if f"Eq. {n}" not in ids]
     return rows, problems + uncovered(ledger)
 
@@ -74,7 +76,7 @@ def criterion_fixed(claim: dict) -> str:
     """When the criterion of a claim was fixed, seen from the results that it judges."""
     found = []
     for experiment in claim.get("results", []):
-        about = json.loads((RESULTS / "paper" / f"{experiment}.json").read_text())["provenance"]
+        about = records.load(experiment, "paper")["provenance"]
         found.append(about.get("criteria", {}).get(claim["id"]))
     if not found:
         return ""
@@ -244,6 +246,7 @@ def theorems(ledger: dict, outcomes: list[dict]) -> str:
                         f"::::{{dropdown}} Proof\n{proof}\n::::\n\n"
                         f"{{prf:ref}}`{label}` of [](/notebooks/{source.name}): {made['check']} checks hold, "
                         f"{made['rejects']} wrong variants are rejected"
+                        + (f", {made['refutes']} readings of the paper are refuted" if made["refutes"] else "")
                         + (f", {made['assess']} assessments" if made["assess"] else "") + ".\n")
             text.append(raw(f'<ul class="evidence">{first}</ul>'))
     return "\n".join(text)

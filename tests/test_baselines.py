@@ -1,14 +1,15 @@
-"""Both autoencoders with a decoder: the published one with its defect, and the standard one."""
+"""The models with a decoder: the published autoencoder with its defect, the standard one, and reconstructed energies."""
 
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 from torch import nn
 from torch.nn import functional as F
 
-from dfsae.baselines import PublishedSAE, StandardSAE
+from dfsae.baselines import PublishedSAE, ReconstructedEnergies, StandardSAE
 from dfsae.objective import NonFiniteError
 
 # Dot products of a few float64 numbers: a margin of 1e3 for another CPU.
@@ -22,6 +23,10 @@ def published(d_in=5, d_sae=3, *, seed=0, dtype=torch.float64, **options):
 def standard(d_in=5, d_sae=3, *, seed=0, dtype=torch.float64, l1=0.5, data_mean=None):
     data_mean = torch.linspace(0, 1, d_in, dtype=dtype) if data_mean is None else data_mean
     return StandardSAE(d_in, d_sae, seed=seed, dtype=dtype, l1=l1, data_mean=data_mean)
+
+
+def reconstructed(d_in=5, d_sae=3, *, seed=0, dtype=torch.float64, lse=1.0, data_mean=None):
+    return ReconstructedEnergies(d_in, d_sae, seed=seed, dtype=dtype, lse=lse, data_mean=data_mean)
 
 
 def shrink_codes(sae, c):
@@ -75,7 +80,7 @@ def test_published_sae_starts_as_two_linear_layers():
     assert published().l1 == 0.01
 
 
-@pytest.mark.parametrize("make", [published, standard])
+@pytest.mark.parametrize("make", [published, standard, reconstructed])
 def test_the_seed_alone_decides_the_start(make):
     first = make(seed=1)
     torch.manual_seed(99)
@@ -123,6 +128,39 @@ def test_standard_sae_by_explicit_expression(randn):
     close([term.item() for term in sae.loss(x)], [mse, l1, mse + 0.7 * l1])
 
 
+@pytest.mark.parametrize("weight", [0.0, 1.0, 0.3])
+def test_reconstructed_energies_beside_a_gaussian_likelihood(weight, randn):
+    sae, x = reconstructed(lse=weight), randn(7, 5)
+    W_enc, b_enc, W_dec, b_dec = (p.detach().numpy() for p in (sae.W_enc, sae.b_enc, sae.W_dec, sae.b_dec))
+    E = np.maximum(x.numpy() @ W_enc + b_enc, 0)
+    assert (E > 0).any() and (E == 0).any()
+    lse = -np.log(np.exp(-E).sum(axis=1)).sum()
+    log_likelihood = norm(E @ W_dec + b_dec).logpdf(x.numpy()).sum()
+    error = -log_likelihood - x.numel() * np.log(2 * np.pi) / 2  # less the constant of a unit variance
+    terms = sae.loss(x)
+    close([term.item() for term in terms], [lse, error, weight * lse + error])
+    assert terms._fields == ("lse", "error", "total")
+
+
+def test_reconstructed_energies_share_the_start_of_the_published_sae():
+    start = published(seed=3).state_dict()
+    sae = reconstructed(seed=3, lse=0.5)
+    assert sae.l1 == 0 and sae.lse == 0.5 and sae.state_dict().keys() == start.keys()
+    assert all(torch.equal(value, start[name]) for name, value in sae.state_dict().items())
+    assert reconstructed(dtype=torch.float32).loss(torch.rand(3, 5)).total.dtype == torch.float32
+
+
+def test_reconstructed_energies_can_share_the_start_of_the_standard_sae(randn):
+    mean, x = torch.linspace(-1, 1, 5, dtype=torch.float64), randn(7, 5)
+    sae, start = reconstructed(seed=3, data_mean=mean), standard(seed=3, data_mean=mean)
+    E, a = sae.encode(x), start.encode(x)
+    assert (a > 0).any() and (a == 0).any()
+    close(E.detach(), a.detach())  # the mean, subtracted there from x, is here in b_enc
+    close(sae.decode(E).detach(), start.decode(a).detach())
+    assert torch.equal(sae.W_enc, start.W_enc) and torch.equal(sae.W_dec, start.W_dec)
+    assert sae.W_enc.data_ptr() != sae.W_dec.data_ptr(), "tied at the start only"
+
+
 # Messages
 
 @pytest.mark.parametrize("l1", [-0.1, float("nan"), float("inf")])
@@ -133,7 +171,13 @@ def test_bad_l1_is_named(make, l1):
     assert make(l1=0).l1 == 0
 
 
-@pytest.mark.parametrize("make", [published, standard])
+@pytest.mark.parametrize("lse", [-0.1, float("nan"), float("inf")])
+def test_bad_lse_is_named(lse):
+    with pytest.raises(ValueError, match=f"lse must be finite and >= 0, got {lse}"):
+        reconstructed(lse=lse)
+
+
+@pytest.mark.parametrize("make", [published, standard, reconstructed])
 def test_bad_inputs_are_named(make, randn):
     with pytest.raises(ValueError, match=r"x must have width 5, got shape \(7, 4\)"):
         make().encode(randn(7, 4))
@@ -141,8 +185,9 @@ def test_bad_inputs_are_named(make, randn):
         make().loss(randn(7, 5) / 0)
 
 
-def test_bad_data_mean_is_named():
+@pytest.mark.parametrize("make", [standard, reconstructed])
+def test_bad_data_mean_is_named(make):
     with pytest.raises(ValueError, match=r"data_mean must have width 5, got shape \(4,\)"):
-        standard(data_mean=torch.zeros(4))
+        make(data_mean=torch.zeros(4))
     with pytest.raises(NonFiniteError, match="data_mean holds NaN"):
-        standard(data_mean=torch.full((5,), float("nan")))
+        make(data_mean=torch.full((5,), float("nan")))

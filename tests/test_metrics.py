@@ -46,6 +46,36 @@ def test_redundancy_of_a_constant_unit_is_not_defined():
     assert np.isnan(metrics.redundancy(tensor([[1.0, 4.0], [2.0, 4.0], [3.0, 4.0]])))
 
 
+def test_mean_squared_correlation_is_over_the_pairs_that_vary(randn):
+    a = tensor([[1.0, 4.0, 1.0, 7.0, 1.0], [2.0, 4.0, 3.0, 7.0, 2.0], [3.0, 4.0, 2.0, 7.0, 3.0]])
+    close(metrics.mean_squared_correlation(a[:, :3]), 1 / 4)  # correlation 1/2; unit 1 is constant
+    close(metrics.mean_squared_correlation(a), (1 / 4 + 1 / 4 + 1) / 3)
+    assert np.isnan(metrics.mean_squared_correlation(a[:, :2])) and np.isnan(metrics.mean_squared_correlation(a[:, 1:2]))
+    a = randn(9, 4)
+    close(metrics.mean_squared_correlation(a), metrics.redundancy(a) / 12)
+
+
+def test_near_copies_by_hand():
+    a = tensor([[1.0, 1.0, 3.0, 5.0, 2.0, 7.0], [2.0, 3.0, 6.0, 5.0, 0.0, 7.0], [3.0, 2.0, 9.0, 5.0, -2.0, 7.0]])
+    # Correlations: units 0 and 2 are copies, 4 is their mirror image, 1 is at 1/2 of both, 3 and 5 are constant.
+    assert metrics.near_copies(a) == 2
+    assert metrics.near_copies(a, threshold=0.4) == 3 and metrics.near_copies(a, threshold=0.6) == 2
+    assert metrics.near_copies(a[:, [1, 3, 4, 5]]) == 0 and metrics.near_copies(a[:, :1]) == 0
+
+
+@pytest.mark.parametrize("threshold, expected", [(0.9, 2), (0.7, 4), (0.999, 0)])
+def test_near_copies_beside_numpy(threshold, expected, randn):
+    shared, noise = randn(500, 2), randn(500, 4, seed=1)
+    a = torch.cat([shared, shared], dim=1) + noise * tensor([0.1, 0.5, 0.1, 0.5])
+    C = np.corrcoef(a.numpy(), rowvar=False) - np.diag([9] * 4)
+    assert metrics.near_copies(a, threshold=threshold) == (C.max(axis=0) > threshold).sum() == expected
+
+
+def test_near_copies_are_strictly_above_the_threshold(monkeypatch):
+    monkeypatch.setattr(metrics, "correlation", lambda a, eps: tensor([[1.0, 0.9], [0.9, 1.0]]))
+    assert metrics.near_copies(tensor([[0.0, 0.0], [1.0, 1.0]])) == 0
+
+
 @pytest.mark.parametrize("threshold, expected", [(0.01, 1.0), (0.0, 1.5), (5.0, 0.0)])
 def test_l0_counts_what_is_strictly_above_its_threshold(threshold, expected):
     a = tensor([[0.01, 0.0, 2.0], [0.0, -3.0, 0.0]])
@@ -166,7 +196,8 @@ def test_probe_standardises_by_the_training_set():
 # Messages and types
 
 @pytest.mark.parametrize("name, letter", [
-    ("dead_units", "a"), ("redundancy", "a"), ("l0", "a"), ("mean_log_zero_units", "E"),
+    ("dead_units", "a"), ("redundancy", "a"), ("near_copies", "a"),
+    ("mean_squared_correlation", "a"), ("l0", "a"), ("mean_log_zero_units", "E"),
     ("responsibility_entropy", "r"), ("mean_max_responsibility", "r"), ("feature_usage", "r"),
 ])
 def test_bad_codes_are_named(name, letter):
@@ -179,7 +210,7 @@ def test_bad_codes_are_named(name, letter):
         metric(torch.ones(3, 2, dtype=torch.int64))
 
 
-@pytest.mark.parametrize("name", ["dead_units", "redundancy"])
+@pytest.mark.parametrize("name", ["dead_units", "redundancy", "near_copies", "mean_squared_correlation"])
 def test_one_sample_has_no_variance(name):
     with pytest.raises(ValueError, match=r"a needs at least 2 sample\(s\), got shape \(1, 2\)"):
         getattr(metrics, name)(torch.ones(1, 2))
@@ -210,8 +241,8 @@ def test_bad_reconstructions_are_named(randn):
 
 def test_results_are_python_numbers(randn):
     x, a, W = randn(9, 3), randn(9, 2).abs(), randn(2, 3)
-    assert type(metrics.dead_units(a)) is int
-    for value in (metrics.redundancy(a), metrics.l0(a), metrics.mse(x, x), metrics.fvu(x, x),
+    assert type(metrics.dead_units(a)) is int and type(metrics.near_copies(a)) is int
+    for value in (metrics.redundancy(a), metrics.mean_squared_correlation(a), metrics.l0(a), metrics.mse(x, x), metrics.fvu(x, x),
                   metrics.published_mse(x, a, W), metrics.mean_log_zero_units(a),
                   metrics.responsibility_entropy(responsibilities(a)),
                   metrics.mean_max_responsibility(responsibilities(a))):

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from mutants import MUTANTS, ROOT, Mutant, apply_mutant, functions, mutated_source
+from mutants import MUTANTS, ROOT, SCRIPTS, Mutant, apply_mutant, functions, mutated_source
 
 TESTS = Path(__file__).parent
-FULLY_COVERED = ["objective", "encoder", "baselines", "metrics", "training", "checks"]
+FULLY_COVERED = ["objective", "encoder", "baselines", "metrics", "training", "checks", "claims"]
 # What the inner session does not need; collecting garbage takes most of its time.
 QUIET = ["-q", "-x", "-s", "--tb=line", "--assert=plain", "-o", "addopts="] + [
     word for plugin in ("cacheprovider", "unraisableexception", "threadexception", "faulthandler", "xdist")
@@ -26,7 +26,7 @@ def owners_of(mutant: Mutant) -> list[str]:
 def take_out_own_modules() -> dict:
     """Forget the package and its tests, so that they are imported anew; libraries stay loaded."""
     own = [name for name in sys.modules
-           if name.split(".")[0] in ("dfsae", "conftest") or name.startswith("test_")]
+           if name.split(".")[0] in ("dfsae", "conftest", "execute", *SCRIPTS) or name.startswith("test_")]
     return {name: sys.modules.pop(name) for name in own}
 
 
@@ -39,7 +39,7 @@ def run_tests(tmp_path, monkeypatch):
         monkeypatch.syspath_prepend(tmp_path)
         before = take_out_own_modules()
         try:
-            code = pytest.main([*QUIET, *tests])
+            code = pytest.main([*QUIET, "-o", f"pythonpath={tmp_path / 'scripts'}", *tests])
             assert sys.modules["dfsae"].__file__ == str(tmp_path / "dfsae" / "__init__.py")
             return code
         finally:

@@ -70,6 +70,18 @@ def test_runner_passes_the_profile_and_leaves_one_whole_file(tmp_path):
     assert not execute.is_current(tmp_path / "99_trial.ipynb", execute.fingerprint(source, "quick"))
 
 
+def test_a_changed_criterion_executes_the_notebooks_again(tmp_path, monkeypatch):
+    source = write_notebook(tmp_path, "pass")
+
+    def inputs(**entry):
+        known = {"claims": [{"id": "5.2 B", **entry}], "findings": [{"id": "thm-x"}]}
+        monkeypatch.setattr(execute.claims, "ledger", lambda: known)
+        return execute.fingerprint(source, "smoke")
+
+    before = inputs(criteria={"x": {"equals": 0}}, quote="words")
+    assert before == inputs(criteria={"x": {"equals": 0}}, quote="other words") != inputs(criteria={"x": {"equals": 1}})
+
+
 def test_failing_cell_fails_the_run(tmp_path):
     source = write_notebook(tmp_path, "assert 1 == 2")
     with pytest.raises(Exception, match="AssertionError"):

@@ -15,6 +15,7 @@ from dfsae import records
 @pytest.fixture
 def results(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(records, "criteria_hashes", lambda experiment: {})
     return tmp_path / "results"
 
 
@@ -60,6 +61,23 @@ def test_write_is_readable_and_leaves_one_file(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("content, line", [
+    ({"a": [1, -2.5, 3e-07, None]}, ' "a": [ 1, -2.5, 3e-07, null ]'),
+    ({"a": [[0.5, 1.0], [2.0, 3.0]]}, "  [ 0.5, 1.0 ],"),
+    ({"a": ["1", "2"]}, '  "1",'), ({"a": [{"b": 1}]}, '   "b": 1'),
+])
+def test_a_list_of_numbers_is_on_one_line(content, line, tmp_path):
+    records.write_json(tmp_path / "record.json", content)
+    text = (tmp_path / "record.json").read_text()
+    assert line in text.splitlines() and json.loads(text) == content
+
+
+@pytest.mark.parametrize("text", ["a list: [1, 2]", "[1,  2] [ null ]", "[\n 1,\n 2\n]"])
+def test_strings_are_left_alone(text, tmp_path):
+    records.write_json(tmp_path / "record.json", {text: [text]})
+    assert json.loads((tmp_path / "record.json").read_text()) == {text: [text]}
+
+
 @pytest.mark.parametrize("content", [{"a": nan}, {"a": inf}, {"a": {1, 2}}])
 def test_what_json_cannot_hold_leaves_the_old_file(content, tmp_path):
     path = tmp_path / "record.json"
@@ -99,6 +117,23 @@ def test_result_holds_every_run_with_its_provenance(results):
     assert about["wall_seconds"] == 1.0 and about["threads"] >= 1 and about["cpu"]
     assert about["versions"].keys() == {"torch", "torchvision", "numpy", "scipy", "scikit-learn"}
     assert about["commit"] == "unknown" or len(about["commit"]) == 40
+
+
+def test_the_provenance_holds_the_criteria_as_they_were_when_the_runs_were_made(results, monkeypatch):
+    def go_with(hashes, *seeds):
+        monkeypatch.setattr(records, "criteria_hashes", {"trial": hashes}.get)
+        return go(Runner(), *seeds)
+
+    first = go_with({"5.2 A": "a", "5.2 B": "b", "5.2 C": "c"}, 1, 2)
+    assert first["provenance"]["criteria"] == {"5.2 A": "a", "5.2 B": "b", "5.2 C": "c"}
+    assert not any("criteria" in run for run in first["runs"])
+    # Nothing runs anew, so a criterion changed or written afterwards shows.
+    changed = {"5.2 A": "a", "5.2 B": "another", "5.2 D": "d"}
+    assert go_with(changed, 1, 2)["provenance"] == first["provenance"]
+    last = go_with(changed, 1, 2, 3)
+    assert last["provenance"]["criteria"] == \
+        {"5.2 A": "a", "5.2 B": "changed between runs", "5.2 C": "changed between runs"}
+    assert last == records.load("trial", "smoke") and not any("criteria" in run for run in last["runs"])
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])

@@ -4,7 +4,8 @@ import pytest
 
 from dfsae import experiments, records
 
-SPECS = {"ablation": experiments.ablation_specs, "benchmark": experiments.benchmark_specs}
+SPECS = {"ablation": experiments.ablation_specs, "benchmark": experiments.benchmark_specs,
+         "reconstruction": experiments.reconstruction_specs, "variants": experiments.variant_specs}
 RENEW = "renew results/paper on a clean checkout with: make book PROFILE=paper"
 
 

@@ -3,7 +3,11 @@
 import re
 from pathlib import Path
 
+from urllib.parse import unquote, urlsplit
+
 import pytest
+import yaml
+from bs4 import BeautifulSoup
 from playwright.sync_api import sync_playwright
 
 HTML = Path(__file__).resolve().parents[2] / "_build" / "html"
@@ -30,6 +34,40 @@ def test_every_numbered_equation_stands_once_under_its_own_number():
     text = "".join((HTML / page).read_text() for page in PAGES)
     found = re.findall(r'id="equation-eq-(\d+)">\s*<span class="eqno">\((\d+)\)', text)
     assert sorted(found, key=lambda pair: int(pair[0])) == [(str(n), str(n)) for n in range(1, 13)]
+
+
+def test_every_internal_link_leads_somewhere():
+    soups = {page: BeautifulSoup((HTML / page).read_text(), "html.parser") for page in PAGES}
+    ids = {page: {tag["id"] for tag in soup.find_all(id=True)} for page, soup in soups.items()}
+    broken = []
+    for page, soup in soups.items():
+        for link in soup.select("article a[href]"):
+            parts = urlsplit(link["href"])
+            if parts.scheme or link["href"] == "#":
+                continue
+            target = (HTML / page).parent / unquote(parts.path) if parts.path else HTML / page
+            name = str(target.resolve().relative_to(HTML.resolve())) if target.exists() else None
+            if name is None or (parts.fragment and name in ids and unquote(parts.fragment) not in ids[name]):
+                broken.append(f"{page}: {link['href']}")
+    assert not broken
+
+
+def test_ledger_has_every_claim_and_filters_them(browser):
+    claims = yaml.safe_load((HTML.parents[1] / "book" / "claims.yml").read_text())["claims"]
+    page = browser.new_page()
+    page.goto(f"file://{HTML}/book/ledger.html")
+    rows = page.locator("table.ledger tbody tr")
+    assert rows.count() == len(claims)
+    page.select_option("#filter-verdict", "not reproduced")
+    wanted = sum(claim["verdict"] == "not reproduced" for claim in claims)
+    assert page.locator("table.ledger tbody tr:visible").count() == wanted > 0
+    assert page.locator("#filter-count").inner_text() == f"{wanted} of {len(claims)} claims"
+    page.select_option("#filter-section", "4")
+    wanted = sum(claim["verdict"] == "not reproduced" and claim["place"].startswith("4") for claim in claims)
+    assert page.locator("table.ledger tbody tr:visible").count() == wanted
+    page.goto(f"file://{HTML}/book/ledger.html?verdict=holds")
+    assert page.locator("table.ledger tbody tr:visible").count() == sum(claim["verdict"] == "holds" for claim in claims)
+    page.close()
 
 
 @pytest.mark.parametrize("page_name", PAGES)
