@@ -42,7 +42,7 @@ def validated(content: dict) -> dict:
         ids = [entry["id"] for entry in entries]
         problems += [f"{name}: the id occurs twice" for name in sorted({n for n in ids if ids.count(n) > 1})]
         problems += [f"{entry['id']}: {field} names {name!r}, which has no entry" for entry in entries
-                     for field in ("evidence", "corrected_by", "bears") for name in entry.get(field, [])
+                     for field in ("evidence", "corrected_by", "bears", "seen_in") for name in entry.get(field, [])
                      if name not in ids]
     if problems:
         raise ValueError("book/claims.yml:\n  " + "\n  ".join(problems))

@@ -126,10 +126,9 @@ def outcomes(executed: Path) -> list[dict]:
     return found
 
 
-def write_summary(profile: str, executed: list[Path]) -> None:
+def write_summary(profile: str, executed: list[Path], checks: list[dict]) -> None:
     """Write checks.json, and what the pages say of the execution of this copy of the book."""
     about = provenance(profile)
-    checks = [outcome for path in executed for outcome in outcomes(path)]
     write_json(RESULTS / profile / "checks.json", {"provenance": about, "outcomes": checks})
     rows = []
     for path in executed:
@@ -149,13 +148,12 @@ def write_summary(profile: str, executed: list[Path]) -> None:
           size.n_test or "all 10,000", size.dtype] for name, size in PROFILES.items()]))
 
 
-def write_verdicts(profile: str, executed: list[Path], *, with_pages: bool) -> list[str]:
+def write_verdicts(profile: str, checks: list[dict], *, with_pages: bool) -> list[str]:
     """Write claims.json, the pages or else the README's score; return what is wrong with the ledger."""
-    outcomes_of_all = [outcome for path in executed for outcome in outcomes(path)]
-    rows, problems = ledger.judge(claims.ledger(), outcomes_of_all)
+    rows, problems = ledger.judge(claims.ledger(), checks)
     write_json(RESULTS / profile / "claims.json", {"provenance": provenance(profile), "claims": rows})
     if with_pages:
-        for name, text in ledger.pages(claims.ledger(), rows, outcomes_of_all).items():
+        for name, text in ledger.pages(claims.ledger(), rows, checks).items():
             write_page(name, text)
     else:
         (ROOT / "README.md").write_text(ledger.readme_with(ledger.score(rows)))
@@ -184,12 +182,13 @@ def main() -> None:
             continue
         print(f"{source.stem}: executing ({options.profile})", flush=True)
         execute(source, options.profile, output)
+    checks = [outcome for path in executed for outcome in outcomes(path)]
     if options.output == SOURCES:
-        write_summary(options.profile, executed)
+        write_summary(options.profile, executed, checks)
     # A notebook whose source is gone must not linger in the book.
     for stale in set(options.output.glob("*.ipynb")) - set(executed):
         stale.unlink()
-    problems = write_verdicts(options.profile, executed, with_pages=options.output == SOURCES)
+    problems = write_verdicts(options.profile, checks, with_pages=options.output == SOURCES)
     if problems:
         sys.exit("The ledger book/claims.yml and the checks disagree:\n  " + "\n  ".join(problems))
 

@@ -233,7 +233,8 @@ def corrections(rows: list[dict], ledger: dict, outcomes: list[dict]) -> str:
 
 
 def theorems(ledger: dict, outcomes: list[dict]) -> str:
-    """Every theorem of the chapters with its proof, and the checks that carry it."""
+    """Every theorem of the chapters with its proof, the checks that carry it, and where experiments show it."""
+    findings = {finding["id"]: finding for finding in ledger["findings"]}
     text = []
     for source in sorted(NOTEBOOKS.glob("[0-9]*.md")):
         for title, label, statement, proof in theorem_blocks(source.read_text()):
@@ -249,6 +250,11 @@ def theorems(ledger: dict, outcomes: list[dict]) -> str:
                         + (f", {made['refutes']} readings of the paper are refuted" if made["refutes"] else "")
                         + (f", {made['assess']} assessments" if made["assess"] else "") + ".\n")
             text.append(raw(f'<ul class="evidence">{first}</ul>'))
+            seen = "".join(check_line(outcome) for name in findings[label].get("seen_in", []) for outcome in outcomes
+                           if outcome["claim"] == name and outcome["kind"] == "assess")
+            if seen:
+                text.append("In the experiments, against the criteria of the ledger:\n\n"
+                            + raw(f'<ul class="evidence">{seen}</ul>'))
     return "\n".join(text)
 
 

@@ -224,3 +224,11 @@ def test_no_outcome_of_a_claim_can_turn_unnoticed(stored, monkeypatch):
             unnoticed += [f"{claim['id']}: {stored[n]['statement']}" for n in decisive
                           if not reported(claim, stored, [n], to=to)]
     assert unnoticed == []
+
+
+def test_the_theorems_page_has_every_theorem_and_the_experiments_that_show_it():
+    findings = [entry for entry in claims.ledger()["findings"] if entry["id"].startswith("thm-")]
+    seen = [outcome(name, f"seen in {name}", "assess") for entry in findings for name in entry.get("seen_in", [])]
+    page = ledger.theorems(claims.ledger(), seen)
+    assert page.count("{prf:theorem}") == page.count("{dropdown} Proof") == len(findings)
+    assert seen and all(each["statement"] in page for each in seen)
