@@ -225,3 +225,10 @@ def test_verdicts(kind, own, expected):
               for made in ("check", "assess", "refutes") for passed in (True, False)]
     assert verdict(claim, others) == NOT_DECIDABLE
     assert verdict(claim, others + outcomes("Eq. 1")) == expected, "what others show does not"
+
+
+def test_a_finding_is_seen_in_known_entries_only():
+    wrong = content()
+    wrong["findings"][0]["seen_in"] = ["5.2 B", "5.2 Z"]
+    with pytest.raises(ValueError, match=f"{wrong['findings'][0]['id']}: seen_in names '5.2 Z', which has no entry"):
+        validated(wrong)
