@@ -1,16 +1,20 @@
-"""Sparse autoencoders with a decoder, to compare with; names as in SAELens."""
+"""Sparse autoencoders with a decoder, to compare with; names as in SAELens.
+
+Like the equations, the models work with leading dimensions in their parameters: a stack
+of models (:func:`dfsae.training.stack`) has one loss per model.
+"""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from dfsae.encoder import uniform_
+from dfsae.encoder import energies, uniform_
 from dfsae.objective import check_tensor, log_sum_exp
 
 
 class SAETerms(NamedTuple):
-    """Terms of an L1 sparse autoencoder's loss; scalars."""
+    """Terms of an L1 sparse autoencoder's loss, each of shape ``(...)``."""
 
     mse: Tensor
     """Reconstruction error; its normalisation is the model's own."""
@@ -21,7 +25,7 @@ class SAETerms(NamedTuple):
 
 
 class ReconstructionTerms(NamedTuple):
-    """Terms of :class:`ReconstructedEnergies`, summed over the batch; scalars."""
+    """Terms of :class:`ReconstructedEnergies`, summed over the batch, each of shape ``(...)``."""
 
     lse: Tensor
     """Eq. 1."""
@@ -40,6 +44,8 @@ class PublishedSAE(nn.Module):
 
     ``W_enc (d_in, d_sae), b_enc (d_sae,), W_dec (d_sae, d_in), b_dec (d_in,)``.
     """
+
+    varied = ("l1",)
 
     def __init__(self, d_in: int, d_sae: int, *, seed: int, l1: float = 0.01,
                  dtype: torch.dtype = torch.float32):
@@ -60,19 +66,26 @@ class PublishedSAE(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """relu(x W_enc + b_enc): ``(B, d_in) -> (B, d_sae)``."""
-        check_tensor("x", x, width=self.W_enc.shape[0])
-        return torch.relu(x @ self.W_enc + self.b_enc)
+        return energies(x, self.W, self.b_enc)
 
     def decode(self, a: Tensor) -> Tensor:
         """a W_dec + b_dec: ``(B, d_sae) -> (B, d_in)``."""
-        return a @ self.W_dec + self.b_dec
+        return a @ self.W_dec + self.b_dec[..., None, :]
 
     def loss(self, x: Tensor) -> SAETerms:
         """Mean squared error over all entries plus l1 times the mean activation."""
         a = self.encode(x)
-        mse = (x - self.decode(a)).square().mean()
-        l1 = a.abs().mean()
-        return SAETerms(mse, l1, mse + self.l1 * l1)
+        mse = (x - self.decode(a)).square().mean(dim=(-2, -1))
+        l1 = a.mean(dim=(-2, -1))
+        return SAETerms(mse, l1, mse + a.new_tensor(self.l1) * l1)
+
+    @torch.no_grad()
+    def start_tied(self, data_mean: Tensor) -> None:
+        """Decoder rows of norm one, the encoder their transpose, the decoder's bias at ``data_mean (d_in,)``."""
+        check_tensor("data_mean", data_mean, rank=1, width=len(self.b_dec))
+        self.W_dec /= self.W_dec.norm(dim=1, keepdim=True)
+        self.W_enc.copy_(self.W_dec.mT)
+        self.b_dec.copy_(data_mean)
 
 
 class StandardSAE(PublishedSAE):
@@ -88,24 +101,20 @@ class StandardSAE(PublishedSAE):
     def __init__(self, d_in: int, d_sae: int, *, seed: int, data_mean: Tensor, l1: float,
                  dtype: torch.dtype = torch.float32):
         super().__init__(d_in, d_sae, seed=seed, l1=l1, dtype=dtype)
-        check_tensor("data_mean", data_mean, rank=1, width=d_in)
-        with torch.no_grad():
-            self.W_dec /= self.W_dec.norm(dim=1, keepdim=True)
-            self.W_enc.copy_(self.W_dec.mT)
-            self.b_enc.zero_()
-            self.b_dec.copy_(data_mean)
+        self.start_tied(data_mean)
+        nn.init.zeros_(self.b_enc)
 
     def encode(self, x: Tensor) -> Tensor:
         """relu((x - b_dec) W_enc + b_enc): ``(B, d_in) -> (B, d_sae)``."""
-        check_tensor("x", x, width=self.W_enc.shape[0])
-        return super().encode(x - self.b_dec)
+        shift = (self.b_dec[..., None, :] @ self.W_enc).squeeze(-2)
+        return energies(x, self.W, self.b_enc - shift)
 
     def loss(self, x: Tensor) -> SAETerms:
         """Squared error per sample plus l1 times the norm-weighted activation per sample."""
         a = self.encode(x)
-        mse = (x - self.decode(a)).square().sum(dim=1).mean()
-        l1 = (a * self.W_dec.norm(dim=1)).sum(dim=1).mean()
-        return SAETerms(mse, l1, mse + self.l1 * l1)
+        mse = (x - self.decode(a)).square().sum(dim=-1).mean(dim=-1)
+        l1 = (a.mean(dim=-2) * self.W_dec.norm(dim=-1)).sum(dim=-1)
+        return SAETerms(mse, l1, mse + a.new_tensor(self.l1) * l1)
 
 
 class ReconstructedEnergies(PublishedSAE):
@@ -118,6 +127,8 @@ class ReconstructedEnergies(PublishedSAE):
     weights, decoder rows of norm one, the decoder's bias at the mean and subtracted.
     """
 
+    varied = ("lse",)
+
     def __init__(self, d_in: int, d_sae: int, *, seed: int, lse: float, data_mean: Tensor | None = None,
                  dtype: torch.dtype = torch.float32):
         super().__init__(d_in, d_sae, seed=seed, l1=0.0, dtype=dtype)
@@ -125,16 +136,13 @@ class ReconstructedEnergies(PublishedSAE):
             raise ValueError(f"lse must be finite and >= 0, got {lse}")
         self.lse = lse
         if data_mean is not None:
-            check_tensor("data_mean", data_mean, rank=1, width=d_in)
+            self.start_tied(data_mean)
             with torch.no_grad():
-                self.W_dec /= self.W_dec.norm(dim=1, keepdim=True)
-                self.W_enc.copy_(self.W_dec.mT)
                 self.b_enc.copy_(-data_mean @ self.W_enc)
-                self.b_dec.copy_(data_mean)
 
     def loss(self, x: Tensor) -> ReconstructionTerms:
         """Both terms summed over the batch, as Eq. 1 is in training."""
         E = self.encode(x)
-        lse = log_sum_exp(E).sum()
-        error = (x - self.decode(E)).square().sum() / 2
-        return ReconstructionTerms(lse, error, self.lse * lse + error)
+        lse = log_sum_exp(E).sum(dim=-1)
+        error = (x - self.decode(E)).square().sum(dim=(-2, -1)) / 2
+        return ReconstructionTerms(lse, error, E.new_tensor(self.lse) * lse + error)

@@ -54,5 +54,5 @@ def load_mnist(root: Path = ROOT / "data", *, n_train: int | None = None, n_test
     parts = []
     for split, count in ((train, n_train), (test, n_test)):
         pixels = split.data[:count].reshape(-1, 28 * 28)
-        parts += [pixels.to(dtype) / 255, split.targets[:count]]
+        parts += [pixels.to(dtype).div_(255), split.targets[:count]]
     return Dataset(*parts)

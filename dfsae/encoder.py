@@ -1,5 +1,7 @@
 """The architecture of Section 4.3 and the implicit decoder of Section 4.5."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,16 +11,32 @@ from dfsae.objective import EPS, Lambdas, Reduction, Terms, check_lambdas, check
 ACTIVATIONS = {"relu": torch.relu, "softplus": F.softplus, "identity": lambda z: z}
 
 
-def energies(x: Tensor, W: Tensor, b: Tensor, activation: str = "relu") -> Tensor:
-    """Eq. 9: E = phi(W x + b).
-
-    ``x (B, D), W (..., K, D), b (..., K) -> (..., B, K)``. Raises ``ValueError`` for
-    an unknown activation, a width of x other than D, or data that are not finite.
-    """
+def check_activation(activation: str) -> None:
+    """Raise ``ValueError`` unless Eq. 9 knows this activation."""
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
+
+
+def energies(x: Tensor, W: Tensor, b: Tensor, activation: str | Sequence[str] = "relu") -> Tensor:
+    """Eq. 9: E = phi(W x + b).
+
+    ``x (..., B, D), W (..., K, D), b (..., K) -> (..., B, K)``; ``activation`` is one
+    name, or one per leading index of W. Raises ``ValueError`` for an unknown
+    activation, a width of x other than D, or data that are not finite.
+    """
+    names = [activation] if isinstance(activation, str) else activation
+    for name in names:
+        check_activation(name)
     check_tensor("x", x, width=W.shape[-1])
-    return ACTIVATIONS[activation](x @ W.mT + b[..., None, :])
+    # Samples are last in memory, where PyTorch sums over them fastest; those that all
+    # models share enter one wide product.
+    if x.ndim == 2:
+        z = torch.addmm(b.reshape(-1, 1), W.reshape(-1, W.shape[-1]), x.mT).reshape(*b.shape, -1)
+    else:
+        z = W @ x.mT + b[..., None]
+    if len(set(names)) > 1:
+        return torch.stack([ACTIVATIONS[name](part) for name, part in zip(names, z, strict=True)]).mT
+    return ACTIVATIONS[names[0]](z).mT
 
 
 def reconstruct(a: Tensor, W: Tensor) -> Tensor:
@@ -46,13 +64,15 @@ class DecoderFreeSAE(nn.Module):
     lambdas, eps, activation : as in the objective and in Eq. 9.
     """
 
+    varied = ("lambdas", "activation")
+    """Settings in which the models of a stack may differ."""
+
     def __init__(self, D: int, K: int, *, reduction: Reduction, seed: int,
                  lambdas: Lambdas = Lambdas(), activation: str = "relu", eps: float = EPS,
                  dtype: torch.dtype = torch.float32):
         super().__init__()
         check_lambdas(lambdas)
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
+        check_activation(activation)
         generator = torch.Generator().manual_seed(seed)
         self.W = uniform_((K, D), D, generator, dtype)
         self.b = uniform_((K,), D, generator, dtype)

@@ -1,18 +1,20 @@
-"""From a profile to specifications, and from a specification to a run record."""
+"""From a profile to specifications, and from specifications to run records."""
 
+import json
 import time
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import torch
 from sklearn.decomposition import PCA
 
-from dfsae import metrics
+from dfsae import metrics, records
 from dfsae.baselines import PublishedSAE, ReconstructedEnergies, StandardSAE
 from dfsae.data import Dataset, load_mnist
 from dfsae.encoder import DecoderFreeSAE, reconstruct
 from dfsae.objective import Lambdas, correlation, energy_to_activation, responsibilities
-from dfsae.training import train
+from dfsae.training import train_together
 
 
 class Profile(NamedTuple):
@@ -31,7 +33,7 @@ class Profile(NamedTuple):
 
 PROFILES = {
     "smoke": Profile(2, 2, 2, 1280, 500, "float64"),
-    "quick": Profile(5, 2, 2, None, None, "float32"),
+    "quick": Profile(3, 2, 2, None, None, "float32"),
     "paper": Profile(100, 3, 5, None, None, "float32"),
 }
 
@@ -43,11 +45,19 @@ def get_profile(name: str) -> Profile:
     return PROFILES[name]
 
 
+def select_device(device: str = "auto") -> torch.device:
+    """The device of this name; "auto" is the first CUDA GPU if there is one, else the CPU."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
 @lru_cache(maxsize=1)
-def load_data(profile: str) -> Dataset:
+def load_data(profile: str, device: str = "auto") -> Dataset:
     """MNIST at the size and precision of the profile; read once a process."""
     size = get_profile(profile)
-    return load_mnist(n_train=size.n_train, n_test=size.n_test, dtype=getattr(torch, size.dtype))
+    data = load_mnist(n_train=size.n_train, n_test=size.n_test, dtype=getattr(torch, size.dtype))
+    return Dataset(*(part.to(select_device(device)) for part in data))
 
 
 ABLATION = {
@@ -126,32 +136,52 @@ def variant_specs(profile: str) -> list[dict]:
 
 
 def build(spec: dict, data: Dataset) -> torch.nn.Module:
-    """The untrained model of a spec; its seed is the spec's."""
+    """The untrained model of a spec, on the device of the data; its seed is the spec's."""
     D, dtype = data.x_train.shape[1], data.x_train.dtype
     common = {"seed": spec["seed"], "dtype": dtype}
+    mean = data.x_train.mean(dim=0).cpu()
     if spec["model"] == "DecoderFreeSAE":
         model = DecoderFreeSAE(D, spec["K"], lambdas=Lambdas(*spec["lambdas"]), eps=spec["eps"],
                                reduction=spec["reduction"], activation=spec["activation"], **common)
         with torch.no_grad():
             model.W *= spec.get("init_scale", 1.0)
-        return model
-    if spec["model"] == "PublishedSAE":
-        return PublishedSAE(D, spec["K"], l1=spec["l1"], **common)
-    if spec["model"] == "StandardSAE":
-        return StandardSAE(D, spec["K"], l1=spec["l1"], data_mean=data.x_train.mean(dim=0), **common)
-    if spec["model"] == "ReconstructedEnergies":
-        data_mean = data.x_train.mean(dim=0) if spec["start"] == "tied" else None
-        return ReconstructedEnergies(D, spec["K"], lse=spec["lse"], data_mean=data_mean, **common)
-    raise ValueError(f"unknown model {spec['model']!r}")
+    elif spec["model"] == "PublishedSAE":
+        model = PublishedSAE(D, spec["K"], l1=spec["l1"], **common)
+    elif spec["model"] == "StandardSAE":
+        model = StandardSAE(D, spec["K"], l1=spec["l1"], data_mean=mean, **common)
+    elif spec["model"] == "ReconstructedEnergies":
+        model = ReconstructedEnergies(D, spec["K"], lse=spec["lse"],
+                                      data_mean=mean if spec["start"] == "tied" else None, **common)
+    else:
+        raise ValueError(f"unknown model {spec['model']!r}")
+    return model.to(data.x_train.device)
 
 
-def fit(spec: dict, data: Dataset) -> tuple[torch.nn.Module, dict]:
-    """Build and train the model of a spec; the data order has a seed of its own."""
-    model = build(spec, data)
-    history = train(model, data.x_train, epochs=spec["epochs"], batch_size=spec["batch_size"],
-                    optimizer=spec["optimizer"], lr=spec["lr"], order_seed=10_000 + spec["seed"],
-                    progress=False)
-    return model, history
+def fit(specs: list[dict], data: Dataset) -> tuple[list[torch.nn.Module], list[dict]]:
+    """Build and train the models of specs of one group; each data order has a seed of its own."""
+    models = [build(spec, data) for spec in specs]
+    histories = train_together(models, data.x_train, epochs=specs[0]["epochs"], batch_size=specs[0]["batch_size"],
+                               optimizers=[spec["optimizer"] for spec in specs], lrs=[spec["lr"] for spec in specs],
+                               order_seeds=[10_000 + spec["seed"] for spec in specs], progress=False)
+    return models, histories
+
+
+MAY_DIFFER = ("name", "lambdas", "activation", "optimizer", "lr", "init_scale", "l1", "lse", "start")
+"""Settings in which the models of a group may differ; seeds, where a seed has only one model."""
+
+
+def groups(specs: list[dict]) -> list[list[dict]]:
+    """Specs that train together: those of one seed, and of all seeds where a seed has only one."""
+    def gathered(parts: list[list[dict]], ignored: tuple[str, ...]) -> list[list[dict]]:
+        found: dict[str, list[dict]] = {}
+        for part in parts:
+            common = {key: value for key, value in part[0].items() if key not in ignored}
+            found.setdefault(json.dumps(common, sort_keys=True), []).extend(part)
+        return list(found.values())
+
+    by_seed = gathered([[spec] for spec in specs], MAY_DIFFER)
+    single = [group for group in by_seed if len(group) == 1]
+    return [group for group in by_seed if len(group) > 1] + gathered(single, (*MAY_DIFFER, "seed"))
 
 
 @torch.no_grad()
@@ -208,14 +238,10 @@ def benchmark_metrics(model: torch.nn.Module, data: Dataset) -> dict:
     a_train, a = model.encode(data.x_train), model.encode(data.x_test)
     V, c = metrics.least_squares_decoder(a_train, data.x_train)
     W_dec = model.W if isinstance(model, DecoderFreeSAE) else model.W_dec
-    transposed = reconstruct(a_train, model.W)
-    scale = (data.x_train * transposed).sum() / transposed.square().sum()
-    centred = transposed - transposed.mean(dim=0)
-    slope = (data.x_train * centred).sum() / centred.square().sum()
-    constant = data.x_train.mean(dim=0) - slope * transposed.mean(dim=0)
-    decoded = {"own": model.decode(a), "transpose": reconstruct(a, model.W),
-               "transpose_scaled": scale * reconstruct(a, model.W),
-               "transpose_affine": slope * reconstruct(a, model.W) + constant, "least_squares": a @ V + c}
+    decoded = {"own": model.decode(a), "transpose": reconstruct(a, model.W), "least_squares": a @ V + c}
+    for name, constant in (("transpose_scaled", False), ("transpose_affine", True)):
+        V, c = metrics.scaled_decoder(a_train, data.x_train, model.W, constant=constant)
+        decoded[name] = a @ V + c
     if isinstance(model, DecoderFreeSAE):
         decoded["transpose_of_s"] = reconstruct(energy_to_activation(a), model.W)
     found = {
@@ -238,7 +264,7 @@ def benchmark_metrics(model: torch.nn.Module, data: Dataset) -> dict:
     return found
 
 
-def yardsticks(data: Dataset, K: int) -> dict:
+def yardsticks(data: Dataset, K: int = PROTOCOL["K"]) -> dict:
     """Yardsticks on the test set: three predictors without a sparse code, and the raw pixels.
 
     "zero" predicts zero, "mean" the mean training image, "pca" the best linear code
@@ -246,26 +272,63 @@ def yardsticks(data: Dataset, K: int) -> dict:
     linear probe on the pixels themselves.
     """
     x, mean = data.x_test, data.x_train.mean(dim=0)
-    pca = PCA(K, svd_solver="covariance_eigh").fit(data.x_train.numpy())
-    projected = torch.from_numpy(pca.inverse_transform(pca.transform(x.numpy()))).to(x.dtype)
+    pca = PCA(K, svd_solver="covariance_eigh").fit(data.x_train.cpu().numpy())
+    projected = torch.from_numpy(pca.inverse_transform(pca.transform(x.cpu().numpy()))).to(x)
     predicted = {"zero": torch.zeros_like(x), "mean": mean.expand_as(x), "pca": projected}
     errors = {f"{metric.__name__}_{name}": metric(x, x_hat) for name, x_hat in predicted.items()
               for metric in (metrics.mse, metrics.fvu)}
     return errors | {"probe_accuracy": metrics.linear_probe(data.x_train, data.y_train, x, data.y_test)}
 
 
-def run(spec: dict, profile: str, evaluate) -> dict:
-    """Train the model of a spec on the data of a profile and evaluate it: a run record."""
+class Experiment(NamedTuple):
+    """What an experiment runs at a profile, and what it measures."""
+
+    specs: Callable[[str], list[dict]]
+    evaluate: Callable[[torch.nn.Module, Dataset], dict]
+
+
+EXPERIMENTS = {
+    "ablation": Experiment(ablation_specs, ablation_metrics),
+    "benchmark": Experiment(benchmark_specs, benchmark_metrics),
+    "reconstruction": Experiment(reconstruction_specs, probed_metrics),
+    "variants": Experiment(variant_specs, code_metrics),
+    "yardsticks": Experiment(lambda profile: [{"name": "yardsticks", "seed": 0}], lambda _, data: yardsticks(data)),
+}
+
+
+def run_group(experiment: str, specs: list[dict], *, profile: str) -> list[dict]:
+    """Train the models of a group together and evaluate each: one run record a spec.
+
+    "train_seconds" is the time of the group divided by its size, which the record
+    holds as "trained_together"; "seconds" adds the evaluation of the model itself.
+    """
     data = load_data(profile)
     start = time.perf_counter()
-    model, history = fit(spec, data)
-    trained = time.perf_counter()
-    found = evaluate(model, data)
-    # JSON has no NaN: a metric that is not defined is stored as null.
-    return {"metrics": {name: None if value != value else value for name, value in found.items()},
+    models, histories = fit(specs, data) if "model" in specs[0] else ([None], [{}])
+    trained = (time.perf_counter() - start) / len(specs)
+    found = []
+    for model, history in zip(models, histories, strict=True):
+        start = time.perf_counter()
+        measured = EXPERIMENTS[experiment].evaluate(model, data)
+        # JSON has no NaN: a metric that is not defined is stored as null.
+        found.append({
+            "metrics": {name: None if value != value else value for name, value in measured.items()},
             "history": {name: [round(value, 6) for value in term] for name, term in history.items()},
-            "seconds": round(time.perf_counter() - start, 2),
-            "train_seconds": round(trained - start, 2), "threads": torch.get_num_threads()}
+            "seconds": round(trained + time.perf_counter() - start, 2), "train_seconds": round(trained, 2),
+            "trained_together": len(specs), "threads": torch.get_num_threads()})
+    return found
+
+
+def run_experiments(profile: str, names: list[str] = list(EXPERIMENTS), *, workers: int | None = None) -> dict[str, dict]:
+    """Make ``results/<profile>/<name>.json`` for each name, and return the contents.
+
+    Finished runs are not repeated; see :func:`dfsae.records.run_all`. By default one
+    process a core, or one for all if there is a GPU.
+    """
+    if select_device().type != "cpu":
+        workers = 1
+    plan = {name: EXPERIMENTS[name].specs(profile) for name in names}
+    return records.run_all(plan, profile, partial(run_group, profile=profile), groups=groups, workers=workers)
 
 
 def _rounded(values: torch.Tensor, digits: int = 6) -> list:

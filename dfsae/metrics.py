@@ -89,7 +89,7 @@ def mse(x: Tensor, x_hat: Tensor) -> float:
     """Mean over all N * D entries of (x - x_hat)^2."""
     check_tensor("x", x)
     check_tensor("x_hat", x_hat, width=x.shape[-1])
-    return float((x - x_hat).double().square().mean())
+    return _squared(x - x_hat) / x.numel()
 
 
 def published_mse(x: Tensor, a: Tensor, W_dec: Tensor) -> float:
@@ -111,10 +111,15 @@ def fvu(x: Tensor, x_hat: Tensor) -> float:
     """
     check_tensor("x", x, rows=2)
     check_tensor("x_hat", x_hat, width=x.shape[-1])
-    spread = (x - x.mean(dim=0)).double().square().sum()
+    spread = _squared(x - x.mean(dim=0))
     if spread == 0:
         raise ValueError("x is constant, so its variance cannot be explained; fvu needs varying x")
-    return float((x - x_hat).double().square().sum() / spread)
+    return _squared(x - x_hat) / spread
+
+
+def _squared(error: Tensor) -> float:
+    """Sum of squares: within a row in the precision of the data, over the rows in float64."""
+    return float(torch.linalg.vector_norm(error, dim=-1).double().square().sum())
 
 
 def least_squares_decoder(a: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,14 +128,40 @@ def least_squares_decoder(a: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     The minimum-norm solution of the K x K normal equations in float64, so dead and
     duplicate units do no harm.
     """
+    a_mean, x_mean, gram, cross = _moments(a, x)
+    V = torch.linalg.pinv(gram, hermitian=True) @ cross
+    return V.to(x.dtype), (x_mean - a_mean @ V).to(x.dtype)
+
+
+def scaled_decoder(a: Tensor, x: Tensor, W: Tensor, *, constant: bool) -> tuple[Tensor, Tensor]:
+    """The best multiple of a given decoder, and the best constant if asked for: V ``(K, D)``, c ``(D,)``.
+
+    V = s W with the number s, and c (else 0), that minimise the squared error of x ~ a V + c.
+    ``W (K, D)``.
+    """
+    check_tensor("W", W, width=x.shape[-1])
+    a_mean, x_mean, gram, cross = _moments(a, x)
+    if not constant:
+        gram = gram + len(a) * a_mean.outer(a_mean)
+        cross = cross + len(a) * a_mean.outer(x_mean)
+    W64 = W.double()
+    V = (cross * W64).sum() / ((gram @ W64) * W64).sum() * W64
+    c = x_mean - a_mean @ V if constant else torch.zeros_like(x_mean)
+    return V.to(x.dtype), c.to(x.dtype)
+
+
+def _moments(a: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Means of a and x, and sums of products of the centred a with itself and with x, in float64."""
     check_tensor("a", a, rows=2)
     check_tensor("x", x, rows=2)
-    a64, x64 = a.double(), x.double()
-    a_mean, x_mean = a64.mean(dim=0), x64.mean(dim=0)
-    centred = a64 - a_mean
-    gram = centred.mT @ centred
-    V = torch.linalg.pinv(gram, hermitian=True) @ (centred.mT @ x64)
-    return V.to(x.dtype), (x_mean - a_mean @ V).to(x.dtype)
+    # In parts, so that the float64 copies stay small.
+    a_mean, x_mean = (sum(part.double().sum(dim=0) for part in whole.split(4096)) / len(whole) for whole in (a, x))
+    gram, cross = 0.0, 0.0
+    for a_part, x_part in zip(a.split(4096), x.split(4096), strict=True):
+        centred = a_part.double() - a_mean
+        gram = gram + centred.mT @ centred
+        cross = cross + centred.mT @ x_part.double()
+    return a_mean, x_mean, gram, cross
 
 
 def linear_probe(a_train: Tensor, y_train: Tensor, a_test: Tensor, y_test: Tensor) -> float:
@@ -138,5 +169,5 @@ def linear_probe(a_train: Tensor, y_train: Tensor, a_test: Tensor, y_test: Tenso
     check_tensor("a_train", a_train, rows=2)
     check_tensor("a_test", a_test, width=a_train.shape[-1])
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))
-    probe.fit(a_train.numpy(), y_train.numpy())
-    return float(probe.score(a_test.numpy(), y_test.numpy()))
+    probe.fit(a_train.cpu().numpy(), y_train.cpu().numpy())
+    return float(probe.score(a_test.cpu().numpy(), y_test.cpu().numpy()))

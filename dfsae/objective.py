@@ -8,10 +8,14 @@ holds NaN or infinity, or (where a variance is taken) has fewer than two samples
 Statistics over the batch are unbiased: they divide by B - 1.
 """
 
+from collections.abc import Sequence
+from math import isfinite
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 EPS = 1e-6
 """The constant that the published experiments add to each variance."""
@@ -51,6 +55,12 @@ class NonFiniteError(ValueError):
     """A tensor or a loss holds NaN or infinity."""
 
 
+def all_finite(value: Tensor) -> bool:
+    """Whether no entry is NaN or infinite."""
+    # Both survive a sum, which is quicker than a look at every entry.
+    return isfinite(value.detach().sum()) or bool(torch.isfinite(value).all())
+
+
 def check_tensor(name: str, value: Tensor, *, rank: int = 2, width: int | None = None,
                  rows: int = 1) -> Tensor:
     """Return ``value`` if it is a finite float tensor ``(..., rows or more, width)``.
@@ -70,7 +80,7 @@ def check_tensor(name: str, value: Tensor, *, rank: int = 2, width: int | None =
         raise ValueError(f"{name} must have width {width}, got shape {tuple(value.shape)}")
     if rank > 1 and value.shape[-2] < rows:
         raise ValueError(f"{name} needs at least {rows} sample(s), got shape {tuple(value.shape)}")
-    if not torch.isfinite(value).all():
+    if not all_finite(value):
         raise NonFiniteError(f"{name} holds NaN or infinite values; clean the data before this call")
     return value
 
@@ -81,7 +91,7 @@ def log_sum_exp(E: Tensor) -> Tensor:
     ``(..., K) -> (...)``, in nats. Stable for any finite energies.
     """
     check_tensor("E", E, rank=1)
-    return -torch.logsumexp(-E, dim=-1)
+    return _LogSumExp.apply(E)
 
 
 def responsibilities(E: Tensor) -> Tensor:
@@ -99,7 +109,7 @@ def variance_penalty(A: Tensor, *, eps: float) -> Tensor:
     ``(..., B, K) -> (...)``, in nats.
     """
     check_tensor("A", A, rows=2)
-    return -torch.log(A.var(dim=-2, correction=1) + eps).sum(dim=-1)
+    return _VariancePenalty.apply(A, eps)
 
 
 def correlation(A: Tensor, *, eps: float) -> Tensor:
@@ -119,10 +129,10 @@ def decorrelation_penalty(A: Tensor, *, eps: float) -> Tensor:
 
     ``(..., B, K) -> (...)``. The diagonal of a correlation matrix is one by
     definition, so the sum runs over the off-diagonal entries, each pair twice.
+    Costs 2 B K min(B, K) multiplications a training step: for K > B no K x K matrix is formed.
     """
-    C = correlation(A, eps=eps)
-    off_diagonal = C - torch.diag_embed(C.diagonal(dim1=-2, dim2=-1))
-    return off_diagonal.square().sum(dim=(-2, -1))
+    check_tensor("A", A, rows=2)
+    return _decorrelation(A, eps)
 
 
 def log_det_volume(A: Tensor, *, eps: float) -> Tensor:
@@ -153,13 +163,15 @@ def energy_to_activation(E: Tensor) -> Tensor:
     return E.amax(dim=-1, keepdim=True) - E
 
 
-def objective(E: Tensor, W: Tensor, *, lambdas: Lambdas, reduction: Reduction, eps: float) -> Terms:
+def objective(E: Tensor, W: Tensor, *, lambdas: Lambdas | Sequence[Lambdas], reduction: Reduction,
+              eps: float) -> Terms:
     """Eq. 7, with Eq. 8 where ``lambdas.wr`` > 0: the named terms and their weighted sum.
 
     Parameters
     ----------
     E : energies ``(..., B, K)``; they are also the activations A of Eq. 4 and 5.
     W : weights ``(..., K, D)``, used by Eq. 8 only.
+    lambdas : the weights of the terms, or one set of weights per leading index of E.
     reduction : how Eq. 1 is reduced over the batch. The text of the paper does not
         say; its published code takes the "sum". Under the "mean" the first term
         weighs B times less against the other two, which are computed once a batch.
@@ -167,17 +179,24 @@ def objective(E: Tensor, W: Tensor, *, lambdas: Lambdas, reduction: Reduction, e
 
     Raises ``ValueError`` for a negative or non-finite weight or an unknown reduction.
     """
-    check_lambdas(lambdas)
+    sets = [lambdas] if isinstance(lambdas, Lambdas) else lambdas
+    for weights in sets:
+        check_lambdas(weights)
     if reduction not in ("sum", "mean"):
         raise ValueError(f"reduction must be 'sum' or 'mean', got {reduction!r}")
-    per_sample = log_sum_exp(E)
+    check_tensor("E", E, rows=2)
+    per_sample = _LogSumExp.apply(E)
     lse = per_sample.sum(dim=-1) if reduction == "sum" else per_sample.mean(dim=-1)
-    var = variance_penalty(E, eps=eps)
-    tc = decorrelation_penalty(E, eps=eps)
-    wr = weight_penalty(W) if lambdas.wr else torch.zeros_like(var)
-    weighted = [weight * term for weight, term in zip(lambdas, (lse, var, tc, wr)) if weight]
-    # A sum over no terms still needs a gradient: zero.
-    total = torch.stack(weighted).sum(dim=0) if weighted else 0.0 * lse
+    var = _VariancePenalty.apply(E, eps)
+    tc = _decorrelation(E, eps)
+    # A term that has no weight anywhere is left out: it may be infinite.
+    used = [number for number, column in enumerate(zip(*sets)) if any(column)]
+    weights = E.new_tensor([[weights[number] for number in used] for weights in sets])
+    if isinstance(lambdas, Lambdas):
+        weights = weights[0]
+    wr = weight_penalty(W) * (weights[..., -1] > 0) if 3 in used else torch.zeros_like(var)
+    terms = [(lse, var, tc, wr)[number] for number in used]
+    total = (torch.stack(terms, dim=-1) * weights).sum(dim=-1) if terms else 0.0 * lse
     return Terms(lse, var, tc, wr, total)
 
 
@@ -186,3 +205,102 @@ def check_lambdas(lambdas: Lambdas) -> None:
     for name, weight in lambdas._asdict().items():
         if not 0 <= weight < float("inf"):
             raise ValueError(f"lambda_{name} must be finite and >= 0, got {weight}")
+
+
+# Closed-form gradients. Differentiating the formulas above step by step gives the same
+# numbers, in about twice the time.
+
+class _LogSumExp(Function):
+    """Eq. 1; its gradient with respect to E_j is r_j (Eq. 10)."""
+
+    @staticmethod
+    def forward(ctx, E: Tensor) -> Tensor:
+        lowest = E.amin(dim=-1, keepdim=True)
+        r = torch.exp(lowest - E)
+        total = r.sum(dim=-1, keepdim=True)
+        ctx.save_for_backward(E, r.div_(total))
+        return (lowest - total.log()).squeeze(-1)
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> Tensor:
+        E, r = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is asked for
+            r = torch.softmax(-E, dim=-1)
+        return g[..., None] * r
+
+
+class _VariancePenalty(Function):
+    """Eq. 4; its gradient with respect to A_bj is -2 (A_bj - mean_j) / ((B - 1) (Var(A_j) + eps))."""
+
+    @staticmethod
+    def forward(ctx, A: Tensor, eps: float) -> Tensor:
+        centred = A - A.mean(dim=-2, keepdim=True)
+        variance = centred.square().sum(dim=-2) / (A.shape[-2] - 1) + eps
+        ctx.save_for_backward(centred, variance)
+        return -variance.log().sum(dim=-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g: Tensor) -> tuple[Tensor, None]:
+        centred, variance = ctx.saved_tensors
+        slope = -2 / (centred.shape[-2] - 1) * g[..., None] / variance
+        return centred * slope[..., None, :], None
+
+
+def _decorrelation(A: Tensor, eps: float) -> Tensor:
+    """Eq. 5 by the cheaper of two ways."""
+    return (_DecorrelationPenalty if A.shape[-1] <= A.shape[-2] else _DecorrelationPenaltyWide).apply(A, eps)
+
+
+class _DecorrelationPenalty(Function):
+    """Eq. 5 for K <= B: with A centred, gradient 4 A S (F - diag(F F)) S.
+
+    F = Corr(A) - I and S = diag(1 / sqrt((B - 1) (Var(A_j) + eps))).
+    """
+
+    @staticmethod
+    def forward(ctx, A: Tensor, eps: float) -> Tensor:
+        centred = A - A.mean(dim=-2, keepdim=True)
+        F = centred.mT @ centred
+        diagonal = F.diagonal(dim1=-2, dim2=-1)
+        scale = (diagonal + (A.shape[-2] - 1) * eps).rsqrt()
+        F.mul_(scale[..., :, None]).mul_(scale[..., None, :])
+        diagonal.zero_()
+        squares = F.square().sum(dim=-1)
+        diagonal.copy_(-squares)
+        ctx.save_for_backward(centred, F, scale)
+        return squares.sum(dim=-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g: Tensor) -> tuple[Tensor, None]:
+        centred, F, scale = ctx.saved_tensors
+        slope = F * scale[..., :, None] * (4 * g[..., None] * scale)[..., None, :]
+        return (slope @ centred.mT).mT, None  # symmetric; and laid out in memory as the energies are
+
+
+class _DecorrelationPenaltyWide(Function):
+    """Eq. 5 for K > B, through Z Z^T in place of Z^T Z: the two have the same Frobenius norm.
+
+    Z = A S with A centred and S as in :class:`_DecorrelationPenalty`. The entries of
+    diag(Z^T Z) are not correlations of pairs, so their squares are taken off.
+    """
+
+    @staticmethod
+    def forward(ctx, A: Tensor, eps: float) -> Tensor:
+        Z = A - A.mean(dim=-2, keepdim=True)
+        scale = (Z.square().sum(dim=-2) + (A.shape[-2] - 1) * eps).rsqrt()
+        Z *= scale[..., None, :]
+        G = Z @ Z.mT
+        own = Z.square().sum(dim=-2)
+        ctx.save_for_backward(Z, G, own, scale)
+        return G.square().sum(dim=(-2, -1)) - own.square().sum(dim=-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g: Tensor) -> tuple[Tensor, None]:
+        Z, G, own, scale = ctx.saved_tensors
+        ZF = (Z.mT @ G).mT
+        ZF -= Z * own[..., None, :]
+        ZF -= Z * (Z * ZF).sum(dim=-2, keepdim=True)
+        return ZF.mul_((4 * g[..., None] * scale)[..., None, :]), None

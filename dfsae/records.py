@@ -11,12 +11,17 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from importlib.metadata import version
+from math import inf
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from joblib import Parallel, cpu_count, delayed, parallel_config
+from joblib import cpu_count
 from scipy import stats
 from tqdm import tqdm
 
@@ -84,50 +89,76 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def run_experiment(experiment: str, profile: str, specs: Iterable[dict],
-                   run: Callable[[dict], dict], *, workers: int | None = None) -> dict:
+def run_all(plan: dict[str, list[dict]], profile: str, run: Callable[[str, list[dict]], list[dict]], *,
+            groups: Callable[[list[dict]], list[list[dict]]], workers: int | None = None) -> dict[str, dict]:
     """Run every spec that has no finished run yet, then write ``results/<profile>/<experiment>.json``.
 
     Parameters
     ----------
-    specs : configurations, JSON-able, each with a "seed".
-    run : from a spec to a record with "metrics", "history" and "seconds".
-    workers : processes that share the runs, one thread each; by default one a core.
+    plan : for each experiment its configurations, JSON-able, each with a "seed".
+    run : from an experiment and a group of specs to their records, each with "metrics",
+        "history" and "seconds".
+    groups : splits specs into groups that run together.
+    workers : processes that share the groups, one thread each; by default one a core.
 
-    A finished run is kept at once in ``results/.runs``, under a hash of spec, code
-    and library versions. An interrupted experiment therefore goes on where it
-    stopped, and a changed ``dfsae`` trains anew. The provenance holds, for every claim
-    that these results decide, the hash of its criterion when the runs were made.
+    The runs of a finished group are kept at once in ``results/.runs``, each under a hash
+    of spec, code and library versions. An interrupted experiment therefore goes on where
+    it stopped, and a changed ``dfsae`` trains anew. The provenance is that of the call
+    that made the last run. It holds, for every claim that these results decide, the hash
+    of its criterion when the runs were made; "seconds", the sum over the runs; and "call",
+    the wall time of that call, with the number of runs and of processes in it.
     """
     about = provenance(profile)
-    paths = {}
-    for spec in specs:
+    start = time.perf_counter()
+
+    def path(experiment: str, spec: dict) -> Path:
         identity = json.dumps([spec, about["code"], about["versions"]], sort_keys=True)
         key = hashlib.sha256(identity.encode()).hexdigest()[:16]
-        paths[RESULTS / ".runs" / profile / experiment / f"{key}.json"] = spec
-    missing = {path: spec for path, spec in paths.items() if not path.exists()}
+        return RESULTS / ".runs" / profile / experiment / f"{key}.json"
 
-    with parallel_config("loky", n_jobs=min(workers or cpu_count(), max(len(missing), 1)),
-                         inner_max_num_threads=1):
-        kept = Parallel(return_as="generator_unordered")(
-            delayed(_run_and_keep)(path, experiment, spec, run) for path, spec in missing.items())
-        for _ in tqdm(kept, desc=f"{experiment} ({profile})", total=len(missing), unit="run"):
-            pass
-    records = [json.loads(path.read_text()) for path in paths]
-    hashes = [record.pop("criteria", {}) for record in records]
-    about["criteria"] = {name: found if all(other.get(name) == found for other in hashes) else "changed between runs"
-                         for name, found in next(iter(hashes), {}).items()}
-    about["wall_seconds"] = round(sum(record["seconds"] for record in records), 1)
-    result = {"experiment": experiment, "provenance": about, "runs": records}
+    jobs = [(experiment, group) for experiment, specs in plan.items()
+            for group in groups([spec for spec in specs if not path(experiment, spec).exists()])]
+    # The longest first, so that no worker is left alone with one at the end.
+    jobs.sort(key=lambda job: -sum(spec.get("epochs", inf) for spec in job[1]))
+    workers = min(workers or cpu_count(), max(len(jobs), 1))
+    calls = [([path(experiment, spec) for spec in group], experiment, group, run) for experiment, group in jobs]
+    progress = partial(tqdm, desc=f"{', '.join(plan)} ({profile})", total=len(jobs), unit="group")
+    if workers == 1:
+        for call in progress(calls):
+            _run_and_keep(*call)
+    else:
+        with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+            for done in progress(as_completed([pool.submit(_run_and_keep, *call) for call in calls])):
+                done.result()
+    about["call"] = {"wall_seconds": round(time.perf_counter() - start, 1),
+                     "runs": sum(len(group) for _, group in jobs), "processes": workers}
+    return {experiment: _collected(experiment, profile, about, [path(experiment, spec) for spec in specs],
+                                   anew=any(name == experiment for name, _ in jobs))
+            for experiment, specs in plan.items()}
+
+
+def _run_and_keep(paths: list[Path], experiment: str, specs: list[dict], run: Callable) -> None:
+    """Run one group of specs and write their records, in whichever process this is."""
+    criteria = criteria_hashes(experiment)
+    for path, spec, record in zip(paths, specs, run(experiment, specs), strict=True):
+        write_json(path, {"experiment": experiment, "spec": spec, "seed": spec["seed"], "criteria": criteria,
+                          **record})
+
+
+def _collected(experiment: str, profile: str, about: dict, paths: list[Path], *, anew: bool) -> dict:
+    """Write the results file of an experiment from its finished runs, unless it is there and nothing ran."""
+    runs = [json.loads(path.read_text()) for path in paths]
+    hashes = [run.pop("criteria", {}) for run in runs]
+    if not anew and (RESULTS / profile / f"{experiment}.json").exists():
+        result = load(experiment, profile)
+        if result["runs"] == runs:
+            return result
+    criteria = {name: found if all(other.get(name) == found for other in hashes) else "changed between runs"
+                for name, found in next(iter(hashes), {}).items()}
+    seconds = round(sum(run["seconds"] for run in runs), 1)
+    result = {"experiment": experiment, "provenance": about | {"criteria": criteria, "seconds": seconds}, "runs": runs}
     write_json(RESULTS / profile / f"{experiment}.json", result)
     return result
-
-
-def _run_and_keep(path: Path, experiment: str, spec: dict, run: Callable[[dict], dict]) -> None:
-    """Run one spec and write its record, in whichever process this is."""
-    criteria = criteria_hashes(experiment)
-    write_json(path, {"experiment": experiment, "spec": spec, "seed": spec["seed"], "criteria": criteria,
-                      **run(spec)})
 
 
 def load(experiment: str, profile: str) -> dict:

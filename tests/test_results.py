@@ -4,22 +4,20 @@ import pytest
 
 from dfsae import experiments, records
 
-SPECS = {"ablation": experiments.ablation_specs, "benchmark": experiments.benchmark_specs,
-         "reconstruction": experiments.reconstruction_specs, "variants": experiments.variant_specs}
 RENEW = "renew results/paper on a clean checkout with: make book PROFILE=paper"
 
 
-@pytest.mark.parametrize("experiment", [*SPECS, "yardsticks"])
+@pytest.mark.parametrize("experiment", experiments.EXPERIMENTS)
 def test_results_come_from_this_code(experiment):
     about = records.load(experiment, "paper")["provenance"]
     assert about["code"] == records.code_fingerprint(), RENEW
     assert not about["uncommitted_changes"] and len(about["commit"]) == 40, RENEW
 
 
-@pytest.mark.parametrize("experiment", SPECS)
+@pytest.mark.parametrize("experiment", experiments.EXPERIMENTS)
 def test_results_hold_every_run_of_the_protocol(experiment):
     runs = records.load(experiment, "paper")["runs"]
-    assert [run["spec"] for run in runs] == SPECS[experiment]("paper"), RENEW
+    assert [run["spec"] for run in runs] == experiments.EXPERIMENTS[experiment].specs("paper"), RENEW
     assert all(len(term) == run["spec"]["epochs"] for run in runs for term in run["history"].values())
 
 
