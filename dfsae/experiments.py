@@ -53,11 +53,10 @@ def select_device(device: str = "auto") -> torch.device:
 
 
 @lru_cache(maxsize=1)
-def load_data(profile: str, device: str = "auto") -> Dataset:
-    """MNIST at the size and precision of the profile; read once a process."""
+def load_data(profile: str) -> Dataset:
+    """MNIST at the size and precision of the profile, on the CPU; read once a process."""
     size = get_profile(profile)
-    data = load_mnist(n_train=size.n_train, n_test=size.n_test, dtype=getattr(torch, size.dtype))
-    return Dataset(*(part.to(select_device(device)) for part in data))
+    return load_mnist(n_train=size.n_train, n_test=size.n_test, dtype=getattr(torch, size.dtype))
 
 
 ABLATION = {
@@ -296,13 +295,14 @@ EXPERIMENTS = {
 }
 
 
-def run_group(experiment: str, specs: list[dict], *, profile: str) -> list[dict]:
+def run_group(experiment: str, specs: list[dict], *, profile: str, device: str = "auto") -> list[dict]:
     """Train the models of a group together and evaluate each: one run record a spec.
 
+    ``device`` as in :func:`select_device`; on a GPU the same code runs there.
     "train_seconds" is the time of the group divided by its size, which the record
     holds as "trained_together"; "seconds" adds the evaluation of the model itself.
     """
-    data = load_data(profile)
+    data = Dataset(*(part.to(select_device(device)) for part in load_data(profile)))
     start = time.perf_counter()
     models, histories = fit(specs, data) if "model" in specs[0] else ([None], [{}])
     trained = (time.perf_counter() - start) / len(specs)

@@ -1,6 +1,7 @@
-"""Execute the notebooks with papermill: text sources in, executed .ipynb out.
+"""Run the experiments, then execute the notebooks with papermill: text sources in, executed .ipynb out.
 
-Each notebook has one parameter, the profile. A notebook whose source, code, stored
+The experiments of all notebooks share one pool of processes; a notebook executed on its
+own runs what it needs itself. Each notebook has one parameter, the profile. A notebook whose source, code, stored
 results, criteria, library versions and profile have not changed is not executed again.
 The outcomes of all checks go to ``results/<profile>/checks.json``, the verdicts that
 follow from them to ``results/<profile>/claims.json``; a verdict that is not the expected
@@ -8,26 +9,31 @@ one, or a gap in the ledger, ends the run with an error.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import sys
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
 import jupytext
 import nbformat
 import papermill
+import psutil
+from joblib import cpu_count
 from traitlets.config import Config
 
 import ledger
 from dfsae import claims
 from dfsae.checks import MIME
 from dfsae.data import ROOT
-from dfsae.experiments import PROFILES
+from dfsae.experiments import EXPERIMENTS, PROFILES, run_experiments
 from dfsae.plots import markdown_table
-from dfsae.records import RESULTS, provenance, write_json
+from dfsae.records import RESULTS, load, provenance, write_json
 
 SOURCES = ROOT / "notebooks"
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "matplotlib", "sympy", "papermill", "ipykernel")
@@ -126,6 +132,54 @@ def outcomes(executed: Path) -> list[dict]:
     return found
 
 
+class PeakMemory:
+    """Largest memory of this process and its children while the context is open, in MiB, looked at every second.
+
+    Pages that several processes share count once (the proportional set size), where the
+    system tells; else once for each.
+    """
+
+    def __enter__(self) -> "PeakMemory":
+        self.mib, self._done = 0, threading.Event()
+        self._watch = threading.Thread(target=self._look, daemon=True)
+        self._watch.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._done.set()
+        self._watch.join()
+
+    def _look(self) -> None:
+        while not self._done.wait(1):
+            total = 0
+            for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+                with contextlib.suppress(psutil.Error):
+                    memory = process.memory_full_info()
+                    total += getattr(memory, "pss", memory.rss)
+            self.mib = max(self.mib, total // 2 ** 20)
+
+
+def write_times(profile: str, stages: list[list], mib: int) -> None:
+    """Say where the time went: in a table, and in results/<profile>/times.json."""
+    experiments = []
+    for name in EXPERIMENTS:
+        result = load(name, profile)
+        trained = sum(run.get("train_seconds", 0) for run in result["runs"])
+        experiments.append([name, len(result["runs"]), round(trained, 1),
+                            round(result["provenance"]["seconds"] - trained, 1)])
+    write_json(RESULTS / profile / "times.json", {
+        "provenance": provenance(profile), "stages": dict(stages), "peak_mib": mib,
+        "experiments": {name: {"runs": runs, "training": training, "evaluation": evaluation}
+                        for name, runs, training, evaluation in experiments}})
+    call = load("ablation", profile)["provenance"]["call"]
+    write_page("times", "\n\n".join([
+        markdown_table(["this execution", "wall time, seconds"], [*stages, ["together", sum(time for _, time in stages)]]),
+        f"The largest memory of all processes together was {mib} MiB.",
+        f"The runs of the experiments as they were made: {call['runs']} of them in {call['wall_seconds']:.0f} seconds "
+        f"of wall time, by {call['processes']} processes. Seconds of one thread, summed over the runs:",
+        markdown_table(["experiment", "runs", "training", "evaluation"], experiments)]))
+
+
 def write_summary(profile: str, executed: list[Path], checks: list[dict]) -> None:
     """Write checks.json, and what the pages say of the execution of this copy of the book."""
     about = provenance(profile)
@@ -173,18 +227,28 @@ def main() -> None:
     options = parser.parse_args()
     options.output = options.output.resolve()
     options.output.mkdir(parents=True, exist_ok=True)
-    executed = []
-    for source in sources():
-        output = options.output / f"{source.stem}.ipynb"
-        executed.append(output)
+    executed = [options.output / f"{source.stem}.ipynb" for source in sources()]
+
+    def bring_up_to_date(source: Path, output: Path) -> None:
         if is_current(output, fingerprint(source, options.profile)):
             print(f"{source.stem}: unchanged", flush=True)
-            continue
-        print(f"{source.stem}: executing ({options.profile})", flush=True)
-        execute(source, options.profile, output)
+        else:
+            print(f"{source.stem}: executing ({options.profile})", flush=True)
+            execute(source, options.profile, output)
+
+    with PeakMemory() as peak:
+        start = time.perf_counter()
+        run_experiments(options.profile)
+        ready = time.perf_counter()
+        # A notebook has a process of its own; the threads here only wait for it.
+        with ThreadPoolExecutor(cpu_count()) as pool:
+            list(pool.map(bring_up_to_date, sources(), executed))
+        done = time.perf_counter()
+    stages = [["experiments", round(ready - start, 1)], ["notebooks", round(done - ready, 1)]]
     checks = [outcome for path in executed for outcome in outcomes(path)]
     if options.output == SOURCES:
         write_summary(options.profile, executed, checks)
+        write_times(options.profile, stages, peak.mib)
     # A notebook whose source is gone must not linger in the book.
     for stale in set(options.output.glob("*.ipynb")) - set(executed):
         stale.unlink()
