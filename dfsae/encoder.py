@@ -25,6 +25,8 @@ def energies(x: Tensor, W: Tensor, b: Tensor, activation: str | Sequence[str] = 
     activation, a width of x other than D, or data that are not finite.
     """
     names = [activation] if isinstance(activation, str) else activation
+    if not isinstance(activation, str) and len(names) != len(W):
+        raise ValueError(f"give one activation, or one for each of {len(W)} models; got {len(names)}")
     for name in names:
         check_activation(name)
     check_tensor("x", x, width=W.shape[-1])

@@ -15,7 +15,6 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 EPS = 1e-6
 """The constant that the published experiments add to each variance."""
@@ -229,6 +228,13 @@ class _LogSumExp(Function):
         return g[..., None] * r
 
 
+def _first_derivative_only() -> None:
+    """Raise where a second derivative is asked for: the closed form of the first would pass for a constant."""
+    if torch.is_grad_enabled():
+        raise RuntimeError("Eq. 4 and 5 have first derivatives only; for a second one, "
+                           "differentiate their formulas written with correlation() and var()")
+
+
 class _VariancePenalty(Function):
     """Eq. 4; its gradient with respect to A_bj is -2 (A_bj - mean_j) / ((B - 1) (Var(A_j) + eps))."""
 
@@ -240,8 +246,8 @@ class _VariancePenalty(Function):
         return -variance.log().sum(dim=-1)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, g: Tensor) -> tuple[Tensor, None]:
+        _first_derivative_only()
         centred, variance = ctx.saved_tensors
         slope = -2 / (centred.shape[-2] - 1) * g[..., None] / variance
         return centred * slope[..., None, :], None
@@ -272,8 +278,8 @@ class _DecorrelationPenalty(Function):
         return squares.sum(dim=-1)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, g: Tensor) -> tuple[Tensor, None]:
+        _first_derivative_only()
         centred, F, scale = ctx.saved_tensors
         slope = F * scale[..., :, None] * (4 * g[..., None] * scale)[..., None, :]
         return (slope @ centred.mT).mT, None  # symmetric; and laid out in memory as the energies are
@@ -297,8 +303,8 @@ class _DecorrelationPenaltyWide(Function):
         return G.square().sum(dim=(-2, -1)) - own.square().sum(dim=-1)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, g: Tensor) -> tuple[Tensor, None]:
+        _first_derivative_only()
         Z, G, own, scale = ctx.saved_tensors
         ZF = (Z.mT @ G).mT
         ZF -= Z * own[..., None, :]

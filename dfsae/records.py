@@ -128,8 +128,12 @@ def run_all(plan: dict[str, list[dict]], profile: str, run: Callable[[str, list[
             _run_and_keep(*call)
     else:
         with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-            for done in progress(as_completed([pool.submit(_run_and_keep, *call) for call in calls])):
-                done.result()
+            try:
+                for done in progress(as_completed([pool.submit(_run_and_keep, *call) for call in calls])):
+                    done.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
     about["call"] = {"wall_seconds": round(time.perf_counter() - start, 1),
                      "runs": sum(len(group) for _, group in jobs), "processes": workers}
     return {experiment: _collected(experiment, profile, about, [path(experiment, spec) for spec in specs],

@@ -82,7 +82,7 @@ def train_together(models: Sequence[nn.Module], x: Tensor, *, epochs: int, order
             terms.total.backward(torch.ones_like(terms.total))
             for _, _, rows, pairs in leaves:
                 for parameter, view in pairs:
-                    view.grad = parameter.grad[rows]
+                    view.grad = None if parameter.grad is None else parameter.grad[rows]
             for optimizer in steps_of:
                 optimizer.step()
             group.zero_grad()
@@ -101,9 +101,10 @@ def stack(models: Sequence[nn.Module]) -> nn.Module:
     but those that the class lists in ``varied``.
     """
     first = models[0]
-    shapes = {(type(model), *(parameter.shape for parameter in model.parameters())) for model in models}
-    if len(shapes) > 1:
-        raise ValueError("models that train together must be of one class and shape; train them apart")
+    kinds = {(type(model), *((parameter.shape, parameter.dtype) for parameter in model.parameters()))
+             for model in models}
+    if len(kinds) > 1:
+        raise ValueError("models that train together must be of one class, shape and dtype; train them apart")
     group = copy.deepcopy(first)
     settings = [{name: value for name, value in vars(model).items() if not name.startswith("_")}
                 for model in models]

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from dfsae.baselines import PublishedSAE, ReconstructedEnergies, StandardSAE
 from dfsae.objective import NonFiniteError
+from dfsae.training import stack
 
 # Dot products of a few float64 numbers: a margin of 1e3 for another CPU.
 close = partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-10)
@@ -159,6 +160,16 @@ def test_reconstructed_energies_can_share_the_start_of_the_standard_sae(randn):
     close(sae.decode(E).detach(), start.decode(a).detach())
     assert torch.equal(sae.W_enc, start.W_enc) and torch.equal(sae.W_dec, start.W_dec)
     assert sae.W_enc.data_ptr() != sae.W_dec.data_ptr(), "tied at the start only"
+
+
+@pytest.mark.parametrize("samples", [(7,), (3, 7)], ids=["shared samples", "samples of its own"])
+@pytest.mark.parametrize("make, setting", [(published, "l1"), (standard, "l1"), (reconstructed, "lse")])
+def test_a_stack_has_the_losses_of_its_models(make, setting, samples, randn):
+    models, x = [make(seed=m, **{setting: weight}) for m, weight in enumerate((0.0, 0.5, 2.0))], randn(*samples, 5)
+    apart = [model.loss(x if x.ndim == 2 else x[m]) for m, model in enumerate(models)]
+    terms = stack(models).loss(x)
+    assert terms.total.shape == (3,)
+    close(torch.stack(terms).detach(), torch.stack([torch.stack(alone) for alone in apart], dim=1).detach())
 
 
 # Messages

@@ -51,18 +51,24 @@ def test_relu_is_the_default(randn):
     assert model().activation == "relu"
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_eq9_gradcheck(activation, randn):
-    inputs = [randn(*shape, seed=seed).requires_grad_() for seed, shape in enumerate([(4, 5), (3, 5), (3,)])]
+@pytest.mark.parametrize("activation", [*ACTIVATIONS, ["softplus", "identity"]])
+@pytest.mark.parametrize("samples", [(4,), (2, 4)])
+def test_eq9_gradcheck(activation, samples, randn):
+    models = () if isinstance(activation, str) else (2,)
+    shapes = [(*samples, 5), (*models, 3, 5), (*models, 3)]
+    inputs = [randn(*shape, seed=seed).requires_grad_() for seed, shape in enumerate(shapes)]
     assert torch.autograd.gradcheck(partial(energies, activation=activation), inputs)
 
 
-def test_many_models_at_once_equal_a_loop(randn):
-    x, W, b = randn(7, 5), randn(2, 3, 5, seed=1), randn(2, 3, seed=2)
-    E = energies(x, W, b)
-    assert E.shape == (2, 7, 3)
-    for m in range(2):
-        close(E[m], energies(x, W[m], b[m]))
+@pytest.mark.parametrize("activation", ["relu", ["softplus"] * 3, ["relu", "softplus", "identity"]])
+@pytest.mark.parametrize("samples", [(7,), (3, 7)], ids=["shared samples", "samples of its own"])
+def test_many_models_at_once_equal_a_loop(activation, samples, randn):
+    x, W, b = randn(*samples, 5), randn(3, 4, 5, seed=1), randn(3, 4, seed=2)
+    E = energies(x, W, b, activation)
+    assert E.shape == (3, 7, 4)
+    for m in range(3):
+        name = activation if isinstance(activation, str) else activation[m]
+        close(E[m], energies(x if x.ndim == 2 else x[m], W[m], b[m], name))
         close(reconstruct(E, W)[m], reconstruct(E[m], W[m]))
 
 
@@ -125,6 +131,14 @@ def test_unknown_activation_is_named(randn):
         model(activation="gelu")
     with pytest.raises(ValueError, match=message):
         energies(randn(7, 5), randn(3, 5), randn(3), "gelu")
+    with pytest.raises(ValueError, match=message):
+        energies(randn(7, 5), randn(2, 3, 5), randn(2, 3), ["relu", "gelu"])
+
+
+@pytest.mark.parametrize("names", [["relu", "identity"], ["relu", "identity", "relu", "relu"]])
+def test_activations_are_one_per_model(names, randn):
+    with pytest.raises(ValueError, match="argument 2 is"):
+        energies(randn(7, 5), randn(3, 4, 5), randn(3, 4), names)
 
 
 def test_bad_inputs_are_named(randn):

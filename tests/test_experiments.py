@@ -1,21 +1,23 @@
 """Profiles, the published protocol, and a whole run on a few random samples."""
 
 import json
-from itertools import product
+from functools import partial
+from itertools import chain, product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from dfsae import experiments, metrics
+from dfsae import experiments, metrics, records
 from dfsae.baselines import PublishedSAE, ReconstructedEnergies, StandardSAE
 from dfsae.data import Dataset
 from dfsae.encoder import DecoderFreeSAE
 from dfsae.experiments import (
-    ABLATION, BENCHMARK, PROFILES, PROTOCOL, RECONSTRUCTION, THRESHOLDS, VARIANTS, ablation_metrics,
-    ablation_specs, benchmark_metrics, benchmark_specs, build, code_metrics, fit, get_profile,
-    probed_metrics, reconstruction_specs, run, variant_specs, yardsticks,
+    ABLATION, BENCHMARK, EXPERIMENTS, MAY_DIFFER, PROFILES, PROTOCOL, RECONSTRUCTION, THRESHOLDS, VARIANTS, Profile,
+    ablation_metrics, ablation_specs, benchmark_metrics, benchmark_specs, build, code_metrics, fit, get_profile, groups,
+    probed_metrics, reconstruction_specs, run_experiments, run_group, select_device, variant_specs, yardsticks,
 )
 from dfsae.objective import EPS, Lambdas
 
@@ -60,6 +62,14 @@ def test_load_data_has_the_size_and_precision_of_the_profile(monkeypatch):
     monkeypatch.setattr(experiments, "load_mnist", lambda **options: options)
     assert experiments.load_data.__wrapped__("smoke") == {"n_train": 1280, "n_test": 500, "dtype": torch.float64}
     assert experiments.load_data.__wrapped__("paper") == {"n_train": None, "n_test": None, "dtype": torch.float32}
+
+
+@pytest.mark.parametrize("gpu, device, expected", [
+    (True, "auto", "cuda"), (False, "auto", "cpu"), (True, "cpu", "cpu"), (False, "cuda:1", "cuda:1")])
+def test_the_device_is_a_gpu_if_there_is_one_or_as_named(gpu, device, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    assert select_device(device) == torch.device(expected)
+    assert device != "auto" or select_device() == torch.device(expected)
 
 
 def test_published_protocol():
@@ -144,7 +154,7 @@ def test_variants_reach_the_model(name, data):
 
 def test_untrained_is_the_model_as_it_starts(data):
     spec = tiny(ablation_specs, "untrained")
-    model, history = fit(spec, data)
+    (model,), (history,) = fit([spec], data)
     start = DecoderFreeSAE(8, 6, reduction="sum", seed=1, dtype=torch.float64)
     assert spec["epochs"] == 0 and history == {} and model.lambdas == Lambdas(0, 0, 0, 0)
     assert torch.equal(model.W, start.W) and torch.equal(model.b, start.b)
@@ -155,35 +165,155 @@ def test_unknown_model_is_named(data):
         build({**tiny(benchmark_specs, "decoder-free"), "model": "VAE"}, data)
 
 
-def test_fit_trains_with_the_settings_of_the_spec(data, monkeypatch):
+def test_fit_trains_with_the_settings_of_each_spec(data, monkeypatch):
     seen = {}
-    monkeypatch.setattr(experiments, "train", lambda model, x, **options: seen.update(options, n=len(x)))
-    fit({**tiny(ablation_specs, "LSE only", seed=3), "lr": 0.5, "optimizer": "sgd"}, data)
-    assert seen == {"n": 80, "epochs": 2, "batch_size": 16, "optimizer": "sgd", "lr": 0.5,
-                    "order_seed": 10_003, "progress": False}
+
+    def train_together(models, x, **options):
+        seen.update(options, n=len(x), starts=[model.W for model in models])
+        return ["first", "second"]
+
+    monkeypatch.setattr(experiments, "train_together", train_together)
+    specs = [tiny(ablation_specs, "var only", seed=3),
+             {**tiny(ablation_specs, "LSE only", seed=4), "lr": 0.5, "optimizer": "sgd"}]
+    models, histories = fit(specs, data)
+    starts = seen.pop("starts")
+    assert all(torch.equal(start, build(spec, data).W) for start, spec in zip(starts, specs, strict=True))
+    assert [model.lambdas for model in models] == [ABLATION["var only"], ABLATION["LSE only"]]
+    assert histories == ["first", "second"]
+    assert seen == {"n": 80, "epochs": 2, "batch_size": 16, "optimizers": ["adam", "sgd"], "lrs": [1e-3, 0.5],
+                    "order_seeds": [10_003, 10_004], "progress": False}
+
+
+# Groups
+
+def spec_of(name, seed, **settings):
+    return {"name": name, "seed": seed, "model": "M", "epochs": 1, "batch_size": 8, **settings}
+
+
+def test_models_of_one_seed_train_together_and_single_ones_of_all_seeds():
+    (a1, b1, c1), (a2, b2, c2) = ([spec_of("a", seed), spec_of("b", seed, lr=0.1), spec_of("c", seed, batch_size=16)]
+                                  for seed in (1, 2))
+    assert groups([a1, b1, c1, a2, b2, c2]) == [[a1, b1], [a2, b2], [c1, c2]]
+    assert groups([a1, c1, c2, a2]) == [[a1, a2], [c1, c2]]
+    assert groups([a1, b1, a2]) == [[a1, b1], [a2]], "what is left of a seed joins no full group"
+    assert groups([]) == []
+
+
+@pytest.mark.parametrize("settings", [
+    {"model": "N"}, {"K": 8}, {"batch_size": 16}, {"eps": 0.1}, {"reduction": "mean"}, {"epochs": 2}])
+def test_what_may_not_differ_separates(settings):
+    specs = [spec_of("a", 1), spec_of("b", 1, **settings), spec_of("a", 2), spec_of("b", 2, **settings)]
+    assert groups(specs) == [specs[::2], specs[1::2]]
+
+
+@pytest.mark.parametrize("setting", MAY_DIFFER)
+def test_what_may_differ_does_not_separate(setting):
+    specs = [{**spec_of("a", 1), setting: value} for value in ([1], [2])]
+    assert groups(specs) == [specs]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_spec_is_in_one_group_of_models_alike(experiment, profile):
+    specs = EXPERIMENTS[experiment].specs(profile)
+    found = groups(specs)
+    assert sorted(map(json.dumps, chain(*found))) == sorted(map(json.dumps, specs))
+    for key in ("model", "K", "batch_size", "epochs", "eps", "reduction"):
+        assert all(len({spec.get(key) for spec in group}) == 1 for group in found)
+
+
+def test_sizes_of_the_groups_of_the_paper():
+    sizes = {name: sorted(map(len, groups(experiment.specs("paper")))) for name, experiment in EXPERIMENTS.items()}
+    assert sizes == {"ablation": [3, 7, 7, 7], "benchmark": [5, 5, 5], "reconstruction": [4, 4, 4],
+                     "variants": [3] * 5 + [5] * 3, "yardsticks": [1]}
 
 
 # Runs
 
-@pytest.mark.parametrize("name, specs_of, evaluate", [
-    *product(ABLATION, [ablation_specs], [ablation_metrics]), *product(BENCHMARK, [benchmark_specs], [benchmark_metrics]),
-    *product(RECONSTRUCTION, [reconstruction_specs], [probed_metrics]), *product(VARIANTS, [variant_specs], [code_metrics])])
-def test_run_is_finite_json_and_repeatable(name, specs_of, evaluate, data, monkeypatch):
+@pytest.fixture
+def tiny_book(data, monkeypatch, tmp_path):
+    """Every experiment on the tiny data, with results in a folder of its own."""
+    for name, value in TINY.items():
+        monkeypatch.setitem(PROTOCOL, name, value)
+    monkeypatch.setitem(PROFILES, "smoke", Profile(2, 2, 2, None, None, "float64"))
     monkeypatch.setattr(experiments, "load_data", {"smoke": data}.get)
-    spec = tiny(specs_of, name)
-    record = run(spec, "smoke", evaluate)
-    assert record.keys() == {"metrics", "history", "seconds", "train_seconds", "threads"}
-    assert json.loads(json.dumps(record, allow_nan=False)) == record
-    assert all(len(values) == spec["epochs"] for values in record["history"].values())
-    assert 0 <= record["train_seconds"] <= record["seconds"] + 0.01
-    assert run(spec, "smoke", evaluate)["metrics"] == record["metrics"]
+    monkeypatch.setattr(experiments, "yardsticks", partial(yardsticks, K=3))
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_run_is_finite_json_and_repeatable(experiment, tiny_book):
+    for specs in groups(EXPERIMENTS[experiment].specs("smoke")):
+        found, again = (run_group(experiment, specs, profile="smoke") for _ in range(2))
+        for spec, record, other in zip(specs, found, again, strict=True):
+            assert record.keys() == {"metrics", "history", "seconds", "train_seconds", "trained_together", "threads"}
+            assert json.loads(json.dumps(record, allow_nan=False)) == record
+            assert all(len(values) == spec["epochs"] for values in record["history"].values())
+            assert bool(record["history"]) == (spec.get("epochs", 0) > 0)
+            assert record["trained_together"] == len(specs) and record["threads"] == torch.get_num_threads()
+            assert other["metrics"] == record["metrics"] and other["history"] == record["history"]
+
+
+@pytest.mark.parametrize("experiment", ["ablation", "benchmark", "reconstruction", "variants"])
+def test_a_record_is_that_of_the_model_trained_alone(experiment, tiny_book):
+    specs = groups(EXPERIMENTS[experiment].specs("smoke"))[0]
+    for spec, record in zip(specs, run_group(experiment, specs, profile="smoke"), strict=True):
+        alone, = run_group(experiment, [spec], profile="smoke")
+        assert spec["epochs"] > 0 and record["history"].keys() == alone["history"].keys()
+        for name, values in record["history"].items():  # stored with 6 digits
+            np.testing.assert_allclose(values, alone["history"][name], atol=2e-6)
+        np.testing.assert_allclose(record["metrics"]["fvu_own"], alone["metrics"]["fvu_own"], rtol=1e-8)
+
+
+@pytest.mark.parametrize("chosen, expected", [({}, "cpu"), ({"device": "meta"}, "meta")])
+def test_a_group_runs_on_the_chosen_device(chosen, expected, tiny_book, monkeypatch):
+    seen = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(experiments, "fit", lambda specs, data: seen.extend(part.device.type for part in data) or ([], []))
+    run_group("ablation", ablation_specs("smoke"), profile="smoke", **chosen)
+    assert seen == [expected] * 4
+
+
+def test_the_time_of_a_group_is_shared_by_its_models(tiny_book, monkeypatch):
+    clock = iter([0, 10, 10, 11, 11, 14])  # the group trains for 10 s, the models are evaluated in 1 s and 3 s
+    monkeypatch.setattr(experiments, "time", SimpleNamespace(perf_counter=clock.__next__))
+    specs = [tiny(variant_specs, name) for name in ("as published", "softplus")]
+    found = run_group("variants", specs, profile="smoke")
+    assert [(record["train_seconds"], record["seconds"]) for record in found] == [(5, 6), (5, 8)]
+
+
+def test_the_yardsticks_are_an_experiment_without_a_model(data, tiny_book):
+    specs = EXPERIMENTS["yardsticks"].specs("smoke")
+    assert specs == [{"name": "yardsticks", "seed": 0}]
+    record, = run_group("yardsticks", specs, profile="smoke")
+    assert record["metrics"] == yardsticks(data, K=3) and record["history"] == {} and record["trained_together"] == 1
+
+
+def test_the_whole_book_makes_one_file_an_experiment_and_repeats_nothing(tiny_book, tmp_path, monkeypatch):
+    made = run_experiments("smoke", workers=1)
+    assert list(made) == ["ablation", "benchmark", "reconstruction", "variants", "yardsticks"]
+    for name, result in made.items():
+        assert json.loads((tmp_path / "smoke" / f"{name}.json").read_text()) == result
+        assert [run["spec"] for run in result["runs"]] == EXPERIMENTS[name].specs("smoke")
+        assert result["provenance"]["call"]["runs"] == sum(len(other["runs"]) for other in made.values())
+    monkeypatch.setattr(experiments, "fit", None)
+    assert run_experiments("smoke", ["benchmark"], workers=1) == {"benchmark": made["benchmark"]}
+
+
+@pytest.mark.parametrize("gpu, workers, expected", [(False, None, None), (False, 3, 3), (True, None, 1), (True, 3, 1)])
+def test_with_a_gpu_there_is_one_process(gpu, workers, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(records, "run_all", lambda plan, profile, run, **options: (plan, profile, run.keywords, options))
+    plan, *rest = run_experiments("paper", ["ablation", "yardsticks"], workers=workers)
+    assert plan == {name: EXPERIMENTS[name].specs("paper") for name in ("ablation", "yardsticks")}
+    assert rest == ["paper", {"profile": "paper"}, {"groups": groups, "workers": expected}]
 
 
 def test_a_metric_that_is_not_defined_is_stored_as_null(data, monkeypatch):
     spec = {**tiny(ablation_specs, "LSE only"), "optimizer": "sgd", "lr": 10.0}  # kills every unit at once
     positive = data._replace(x_train=data.x_train.abs(), x_test=data.x_test.abs())
     monkeypatch.setattr(experiments, "load_data", {"smoke": positive}.get)
-    found = run(spec, "smoke", ablation_metrics)["metrics"]
+    found = run_group("ablation", [spec], profile="smoke")[0]["metrics"]
     assert found["dead_units"] == found["never_active"] == 6 and found["redundancy"] is None
     assert found["near_copies"] == 0 and found["responsibility_entropy"] == pytest.approx(np.log(6))
 

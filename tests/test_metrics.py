@@ -131,6 +131,11 @@ def test_reconstruction_errors_beside_sklearn(randn):
     close(metrics.fvu(10 * x, 10 * x_hat), metrics.fvu(x, x_hat))
 
 
+def test_squares_of_float32_rows_add_up_in_float64():
+    x = torch.tensor([[4096.0], [1.0]])
+    assert metrics.mse(x, 0 * x) == (2**24 + 1) / 2, "2^24 + 1 is no float32"
+
+
 def test_published_mse_beside_its_definition(randn):
     x, a, W = randn(9, 4), randn(9, 3, seed=1).relu(), randn(3, 4, seed=2)
     assert (a == 0).all(dim=1).any(), "the sample needs a zero code"
@@ -173,6 +178,44 @@ def test_least_squares_decoder_recovers_an_affine_map_and_keeps_the_dtype(randn)
     assert {part.dtype for part in found} == {torch.float32}
     np.testing.assert_allclose(found[0], V, rtol=1e-4, atol=1e-5)  # float32 data, condition < 100
     np.testing.assert_allclose(found[1], c, rtol=1e-4, atol=1e-5)
+
+
+def test_least_squares_decoder_of_many_samples_beside_numpy(randn):
+    a, x = randn(9000, 4) + 2, randn(9000, 3, seed=1) + 5  # more than fit in one part, or in two
+    x[5000:] += a[5000:] @ randn(4, 3, seed=2)
+    reference = np.linalg.lstsq(np.column_stack([a, np.ones(9000)]), x, rcond=None)[0]
+    # Condition number of the normal equations below 1e3, and sums of 9000.
+    np.testing.assert_allclose(torch.cat([part.reshape(-1, 3) for part in metrics.least_squares_decoder(a, x)]),
+                               reference, rtol=1e-9, atol=1e-9)
+
+
+def test_moments_beside_numpy(randn):
+    a, x = randn(9000, 4) + 2, randn(9000, 3, seed=1) + 5
+    centred = a.numpy() - a.numpy().mean(axis=0)
+    for found, expected in zip(metrics._moments(a.float(), x.float()), (
+            a.numpy().mean(axis=0), x.numpy().mean(axis=0), centred.T @ centred, centred.T @ x.numpy())):
+        assert found.dtype == torch.float64
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-2)  # data rounded to float32, sums of 9000
+
+
+@pytest.mark.parametrize("constant", [True, False])
+def test_scaled_decoder_beside_numpy(constant, randn):
+    a, x, W = randn(9, 4) + 2, randn(9, 3, seed=1) + 5, randn(4, 3, seed=2)
+    regressors = (a @ W).reshape(-1, 1)  # one equation for each entry of each sample
+    if constant:
+        regressors = np.column_stack([regressors, np.tile(np.eye(3), (9, 1))])
+    scale, *offset = np.linalg.lstsq(regressors, x.reshape(-1), rcond=None)[0]
+    V, c = metrics.scaled_decoder(a, x, W, constant=constant)
+    close(V, scale * W)
+    close(c, offset if constant else [0, 0, 0])
+
+
+def test_scaled_decoder_recovers_its_scale_and_keeps_the_dtype(randn):
+    a, W, c = randn(9, 4) + 2, randn(4, 3, seed=1), randn(3, seed=2)
+    found = metrics.scaled_decoder(a.float(), (0.3 * a @ W + c).float(), W.float(), constant=True)
+    assert {part.dtype for part in found} == {torch.float32}
+    np.testing.assert_allclose(found[0], 0.3 * W, rtol=1e-5)  # float32 data
+    np.testing.assert_allclose(found[1], c, atol=1e-5)
 
 
 # Probe
@@ -235,6 +278,8 @@ def test_bad_reconstructions_are_named(randn):
         metrics.least_squares_decoder(a * nan, x)
     with pytest.raises(NonFiniteError, match="x holds NaN"):
         metrics.least_squares_decoder(a, x * nan)
+    with pytest.raises(ValueError, match=r"W must have width 3, got shape \(3, 2\)"):
+        metrics.scaled_decoder(a, x, W.mT, constant=True)
     with pytest.raises(ValueError, match=r"a_test must have width 2, got shape \(4, 3\)"):
         metrics.linear_probe(a, torch.arange(4) % 2, x, torch.arange(4) % 2)
 

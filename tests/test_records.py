@@ -2,6 +2,7 @@
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from math import inf, isnan, nan
 
 import numpy as np
@@ -31,24 +32,38 @@ def package_copy(tmp_path, monkeypatch):
 
 
 class Runner:
-    """Stands in for training: counts its runs, and fails at a chosen one."""
+    """Stands in for training: keeps what it ran, and fails at a chosen seed."""
 
     def __init__(self, fail_at=None, error=RuntimeError):
-        self.fail_at, self.error, self.seeds = fail_at, error, []
+        self.fail_at, self.error, self.groups = fail_at, error, []
 
-    def __call__(self, spec):
-        if spec["seed"] == self.fail_at:
+    def __call__(self, experiment, specs):
+        seeds = [spec["seed"] for spec in specs]
+        if self.fail_at in seeds:
             raise self.error("interrupted")
-        self.seeds.append(spec["seed"])
-        return {"metrics": {"score": 10.0 * spec["seed"]}, "history": {"total": [1.0]}, "seconds": 0.5}
+        self.groups.append(seeds)
+        return [{"metrics": {"score": 10.0 * seed}, "history": {"total": [1.0]}, "seconds": 0.5} for seed in seeds]
+
+    @property
+    def seeds(self):
+        return sum(self.groups, [])
 
 
 def specs(*seeds, **settings):
     return [{"name": "A", "seed": seed, **settings} for seed in seeds]
 
 
+def pairs(specs):
+    """Groups of at most two."""
+    return [specs[start:start + 2] for start in range(0, len(specs), 2)]
+
+
+def run_all(plan, runner, profile="smoke", workers=1):
+    return records.run_all(plan, profile, runner, groups=pairs, workers=workers)
+
+
 def go(runner, *args, **settings):
-    return records.run_experiment("trial", "smoke", specs(*args, **settings), runner, workers=1)
+    return run_all({"trial": specs(*args, **settings)}, runner)["trial"]
 
 
 # Writing
@@ -114,7 +129,9 @@ def test_result_holds_every_run_with_its_provenance(results):
                                  "metrics": {"score": 10.0}, "history": {"total": [1.0]}, "seconds": 0.5}
     about = result["provenance"]
     assert about["profile"] == "smoke" and about["code"] == records.code_fingerprint()
-    assert about["wall_seconds"] == 1.0 and about["threads"] >= 1 and about["cpu"]
+    assert about["seconds"] == 1.0 and about["threads"] >= 1 and about["cpu"]
+    assert about["call"].keys() == {"wall_seconds", "runs", "processes"} and about["call"]["wall_seconds"] >= 0
+    assert about["call"]["runs"] == 2 and about["call"]["processes"] == 1
     assert about["versions"].keys() == {"torch", "torchvision", "numpy", "scipy", "scikit-learn"}
     assert about["commit"] == "unknown" or len(about["commit"]) == 40
 
@@ -140,14 +157,14 @@ def test_the_provenance_holds_the_criteria_as_they_were_when_the_runs_were_made(
 def test_an_interrupted_experiment_goes_on_where_it_stopped(error, results):
     first = Runner(fail_at=3, error=error)
     with pytest.raises(error):
-        go(first, 1, 2, 3, 4)
-    assert first.seeds == [1, 2] and not (results / "smoke" / "trial.json").exists()
+        go(first, 1, 2, 3, 4, 5)
+    assert first.groups == [[1, 2]] and not (results / "smoke" / "trial.json").exists()
     second = Runner()
-    assert [run["seed"] for run in go(second, 1, 2, 3, 4)["runs"]] == [1, 2, 3, 4]
-    assert second.seeds == [3, 4]
+    assert [run["seed"] for run in go(second, 1, 2, 3, 4, 5)["runs"]] == [1, 2, 3, 4, 5]
+    assert second.groups == [[3, 4], [5]], "groups of what is missing"
     third = Runner()
-    go(third, 1, 2, 3, 4)
-    assert third.seeds == []
+    go(third, 1, 2, 3, 4, 5)
+    assert third.groups == []
 
 
 def test_an_interruption_leaves_the_old_result(results):
@@ -174,22 +191,101 @@ def test_what_determines_a_run_makes_it_run_again(results, monkeypatch):
     assert seeds_run(1, lr=0.1) == []
 
 
-def one_thread(spec):
-    return {"metrics": {"threads": torch.get_num_threads(), "process": os.getpid()}, "history": {}, "seconds": 1}
+def test_groups_of_every_experiment_run_the_longest_first(results):
+    runner = Runner()
+    found = run_all({"long": specs(1, 2, epochs=3) + specs(3, epochs=5), "no epochs": specs(4), "none": specs(5, epochs=0),
+                     "longer": specs(6, epochs=10)}, runner)
+    assert runner.groups == [[4], [6], [1, 2], [3], [5]]
+    assert {name: [run["seed"] for run in result["runs"]] for name, result in found.items()} == \
+        {"long": [1, 2, 3], "no epochs": [4], "none": [5], "longer": [6]}
+    assert all(run["experiment"] == name for name, result in found.items() for run in result["runs"])
+    assert [result["provenance"]["call"]["runs"] for result in found.values()] == [6] * 4, "of the whole call"
+    assert [result["provenance"]["seconds"] for result in found.values()] == [1.5, 0.5, 0.5, 0.5], "of the runs"
 
 
-def test_workers_share_the_runs_with_one_thread_each(results):
-    result = records.run_experiment("trial", "smoke", specs(1, 2, 3), one_thread, workers=2)
+def test_a_group_without_a_record_for_each_spec_is_an_error(results):
+    with pytest.raises(ValueError, match="zip"):
+        go(lambda experiment, specs: Runner()(experiment, specs[1:]), 1, 2)
+
+
+def test_results_whose_runs_are_the_same_are_left_as_they_are(results, monkeypatch):
+    first = go(Runner(), 1, 2)
+    written = (results / "smoke" / "trial.json").stat().st_mtime_ns
+    monkeypatch.setattr(records, "provenance", lambda profile, real=records.provenance: real(profile) | {"commit": "later"})
+    again = run_all({"trial": specs(1, 2), "other": specs(3)}, Runner())
+    assert again["trial"] == first and (results / "smoke" / "trial.json").stat().st_mtime_ns == written
+    assert again["other"]["provenance"]["commit"] == "later" and again["other"]["provenance"]["call"]["runs"] == 1
+    last = go(Runner(), 1, 2, 3)["provenance"]
+    assert last["commit"] == "later" and last["call"]["runs"] == 1 and last["seconds"] == 1.5
+    monkeypatch.setattr(records, "code_fingerprint", lambda: "other code")
+    assert go(Runner(), 1, 2, 3)["provenance"]["code"] == "other code", "made anew, though with the same outcome"
+
+
+def test_results_that_lack_or_hold_other_runs_are_written_again(results):
+    first, path = go(Runner(), 1, 2), results / "smoke" / "trial.json"
+    assert [run["seed"] for run in go(Runner(), 1)["runs"]] == [1], "nothing ran, but there are fewer runs"
+    assert records.load("trial", "smoke")["provenance"]["call"]["runs"] == 0
+    path.unlink()
+    runner = Runner()
+    assert go(runner, 1, 2)["runs"] == first["runs"] and path.exists() and runner.groups == []
+
+
+def one_thread(experiment, specs):
+    return [{"metrics": {"threads": torch.get_num_threads(), "process": os.getpid()}, "history": {}, "seconds": 1}
+            for _ in specs]
+
+
+def test_workers_share_the_groups_with_one_thread_each(results):
+    result = run_all({"trial": specs(1, 2, 3)}, one_thread, workers=2)["trial"]
     assert [run["seed"] for run in result["runs"]] == [1, 2, 3]
     assert records.values(result, "A", "threads") == [1, 1, 1]
     assert os.getpid() not in records.values(result, "A", "process")
+    assert result["provenance"]["call"]["processes"] == 2
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """Threads in place of processes, which take seconds to start."""
+    def pool(workers, context, initializer, arguments):
+        assert (context.get_start_method(), initializer, arguments) == ("spawn", torch.set_num_threads, (1,))
+        return ThreadPoolExecutor(workers)
+
+    monkeypatch.setattr(records, "ProcessPoolExecutor", pool)
+
+
+@pytest.mark.parametrize("workers, seeds, processes", [
+    (None, 9, 4), (None, 5, 3), (2, 5, 2), (8, 5, 3), (None, 2, 1), (None, 0, 1)])
+def test_there_are_no_more_processes_than_groups_or_cores(workers, seeds, processes, results, threads, monkeypatch):
+    monkeypatch.setattr(records, "cpu_count", lambda: 4)
+    runner = Runner()
+    result = run_all({"trial": specs(*range(seeds))}, runner, workers=workers)["trial"]
+    assert sorted(runner.seeds) == list(range(seeds)) and result["provenance"]["call"]["processes"] == processes
+
+
+def test_a_failure_in_another_process_is_raised_and_leaves_the_old_result(results, threads):
+    old = go(Runner(), 1)
+    with pytest.raises(RuntimeError, match="interrupted"):
+        run_all({"trial": specs(1, 2, 3, 4, 5)}, Runner(fail_at=4), workers=2)
+    assert records.load("trial", "smoke") == old
+
+
+def test_after_a_failure_no_further_group_starts(results, threads):
+    class Slow(Runner):
+        def __call__(self, experiment, specs):
+            records.time.sleep(0.02)
+            return super().__call__(experiment, specs)
+
+    runner = Slow(fail_at=0)
+    with pytest.raises(RuntimeError, match="interrupted"):
+        run_all({"trial": specs(*range(40))}, runner, workers=2)
+    assert len(runner.groups) < 10
 
 
 def test_profiles_and_experiments_do_not_share_runs(results):
     go(Runner(), 1)
     for experiment, profile in (("trial", "quick"), ("other", "smoke")):
         runner = Runner()
-        records.run_experiment(experiment, profile, specs(1), runner, workers=1)
+        run_all({experiment: specs(1)}, runner, profile)
         assert runner.seeds == [1]
 
 
@@ -251,7 +347,7 @@ def test_fingerprint_ignores_comments_docstrings_and_layout(package_copy):
 
 @pytest.mark.parametrize("name, old, new", [
     ("objective", "EPS = 1e-6", "EPS = 1e-5"), ("training", "batch_size: int = 128", "batch_size: int = 64"),
-    ("metrics", "> threshold", ">= threshold"), ("data", "/ 255", "/ 256"),
+    ("metrics", "> threshold", ">= threshold"), ("data", "div_(255)", "div_(256)"),
     ("experiments", '"K": 64', '"K": 32'), ("encoder", "fan_in ** -0.5", "fan_in ** -1"),
     ("baselines", "l1: float = 0.01", "l1: float = 0.1"),
 ])

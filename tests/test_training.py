@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dfsae.baselines import PublishedSAE
+from dfsae.baselines import PublishedSAE, ReconstructedEnergies, StandardSAE
 from dfsae.encoder import DecoderFreeSAE
 from dfsae.objective import Lambdas, NonFiniteError, Terms
-from dfsae.training import train
+from dfsae.training import stack, train, train_together
 
 # A few steps of float64 arithmetic: a margin of 1e4 for another CPU and for fused optimizers.
 close = partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-9)
@@ -128,6 +128,46 @@ def test_one_sgd_step_by_hand(randn):
     close(model.b.detach(), b - 0.1 * r.sum(dim=0))
 
 
+def eq7_in_numpy(x, W, b, lambdas, eps):
+    """The weighted sum of the terms for softplus energies."""
+    E = np.logaddexp(0, x @ W.T + b)
+    B, K = E.shape
+    Z = (E - E.mean(axis=0)) / np.sqrt(E.var(axis=0, ddof=1) + eps)
+    terms = (-np.log(np.exp(-E).sum(axis=1)).sum(), -np.log(E.var(axis=0, ddof=1) + eps).sum(),
+             ((Z.T @ Z / (B - 1))[~np.eye(K, dtype=bool)] ** 2).sum(), ((W.T @ W - np.eye(W.shape[1])) ** 2).sum())
+    return np.dot(lambdas, terms)
+
+
+def slope(function, at, h=1e-5):
+    """Gradient by central differences: good to h^2 and to 1e-15 / h."""
+    steps = h * np.eye(at.size).reshape(-1, *at.shape)
+    return np.array([(function(at + step) - function(at - step)) / (2 * h) for step in steps]).reshape(at.shape)
+
+
+@pytest.mark.parametrize("K", [3, 12], ids=["K < B", "K > B"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("lambdas", [Lambdas(2, 0, 0), Lambdas(0, 2, 0), Lambdas(0, 0, 2), Lambdas(1, 0, 0, 2)],
+                         ids=Lambdas._fields)
+def test_one_step_down_each_term(lambdas, optimizer, K, randn):
+    x = randn(8, 4)
+    model = DecoderFreeSAE(4, K, reduction="sum", seed=0, dtype=torch.float64, lambdas=lambdas,
+                           activation="softplus", eps=0.01)
+    W, b = model.W.detach().numpy().copy(), model.b.detach().numpy().copy()
+    g = [slope(lambda W: eq7_in_numpy(x.numpy(), W, b, lambdas, 0.01), W),
+         slope(lambda b: eq7_in_numpy(x.numpy(), W, b, lambdas, 0.01), b)]
+    run(model, x, epochs=1, optimizer=optimizer, lr=0.01)
+    for now, before, grad in zip((model.W, model.b), (W, b), g):
+        # The first step of Adam is the gradient over its own size plus 1e-8.
+        expected = grad if optimizer == "sgd" else grad / (np.abs(grad) + 1e-8)
+        np.testing.assert_allclose((before - now.detach().numpy()) / 0.01, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_parameter_that_the_loss_does_not_use_stays(randn):
+    model = small_model(lambdas=Lambdas(0, 0, 0, 1))  # Eq. 8 has no b
+    run(model, randn(8, 4))
+    assert torch.equal(model.b, small_model().b) and not torch.equal(model.W, small_model().W)
+
+
 @pytest.mark.parametrize("optimizer, reference", [
     ("adam", torch.optim.Adam), ("sgd", torch.optim.SGD), (None, torch.optim.Adam)])
 def test_steps_beside_a_plain_loop(optimizer, reference, randn):
@@ -160,6 +200,112 @@ def test_a_baseline_trains_too(randn):
     history = run(PublishedSAE(4, 3, seed=0, dtype=torch.float64), randn(24, 4), epochs=20, lr=0.01)
     assert history.keys() == {"mse", "l1", "total"} and history["mse"][-1] < history["mse"][0]
 
+
+# Together
+
+SETTINGS = [("adam", 0.01), ("adam", 0.01), ("sgd", 0.001), ("adam", 0.003)]  # a run of two, and a kind that comes again
+
+
+def models_that_differ(case, dtype=torch.float64):
+    """Four models of one class and shape."""
+    common = {"dtype": dtype}
+    mean = torch.linspace(-1, 1, 4, dtype=dtype)
+    if case in ("lambdas", "activation"):
+        values = {"lambdas": [Lambdas(), Lambdas(1, 0, 0), Lambdas(0, 1, 1, 2), Lambdas(0, 0, 0)],
+                  "activation": ["relu", "softplus", "identity", "relu"]}[case]
+        return [DecoderFreeSAE(4, 3, reduction="sum", seed=0, **common, **{case: value}) for value in values]
+    if case == "seed":
+        return [DecoderFreeSAE(4, 3, reduction="mean", seed=seed, eps=0.1, **common) for seed in range(4)]
+    if case == "more units than samples":
+        return [DecoderFreeSAE(4, 12, reduction="sum", seed=seed, **common) for seed in range(4)]
+    if case == "published":
+        return [PublishedSAE(4, 3, seed=seed, l1=l1, **common) for seed in (0, 1) for l1 in (0.0, 0.5)]
+    if case == "standard":
+        return [StandardSAE(4, 3, seed=0, l1=l1, data_mean=shift * mean, **common) for l1 in (0.0, 0.5) for shift in (0, 1)]
+    return [ReconstructedEnergies(4, 3, seed=0, lse=lse, data_mean=start, **common)
+            for lse in (0.0, 1.0) for start in (None, mean)]
+
+
+CASES = ["lambdas", "activation", "seed", "more units than samples", "published", "standard", "reconstructed"]
+
+
+def assert_together_is_as_apart(case, x, order_seeds, settings, near):
+    """Weights and history of each model of a group beside those of its like trained alone."""
+    kinds, lrs = zip(*settings)
+    group, alone = models_that_differ(case, x.dtype), models_that_differ(case, x.dtype)
+    histories = train_together(group, x, epochs=3, batch_size=8, order_seeds=order_seeds, optimizers=kinds,
+                               lrs=lrs, progress=False)
+    for model, twin, history, order_seed, kind, lr in zip(group, alone, histories, order_seeds, kinds, lrs, strict=True):
+        expected = run(twin, x, epochs=3, order_seed=order_seed, optimizer=kind, lr=lr)
+        assert history.keys() == expected.keys() and model.W.dtype == x.dtype
+        near(weights(model), weights(twin))
+        near(list(history.values()), list(expected.values()))
+
+
+@pytest.mark.parametrize("order_seeds", [(5, 5, 5, 5), (1, 2, 1, 3)], ids=["one order", "orders of their own"])
+@pytest.mark.parametrize("case", CASES)
+def test_together_is_as_apart(case, order_seeds, randn):
+    assert_together_is_as_apart(case, randn(19, 4), order_seeds, SETTINGS, close)  # the last batch holds three
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_together_is_nearly_as_apart_in_float32(case, randn):
+    # Nine steps of plain descent: each adds lr = 0.001 times a gradient below 100, good to 1e-6. Adam would turn
+    # a gradient that is zero but for rounding into a step as large as any other.
+    near = partial(np.testing.assert_allclose, rtol=2e-6, atol=2e-6)
+    assert_together_is_as_apart(case, randn(19, 4, dtype=torch.float32), (1, 2, 1, 3), [("sgd", 0.001)] * 4, near)
+
+
+def test_a_stack_shares_the_memory_of_its_models(randn):
+    models = models_that_differ("lambdas")
+    before, group = [weights(model) for model in models], stack(models)
+    assert group.W.shape == (4, 3, 4) and group.b.shape == (4, 3) and group.lambdas == [m.lambdas for m in models]
+    assert all(torch.equal(weights(model), start) for model, start in zip(models, before)), "as they were"
+    with torch.no_grad():
+        group.W[2] += 1
+    assert torch.equal(models[2].W, group.W[2]) and not torch.equal(models[2].W, models[0].W)
+    with torch.no_grad():
+        models[1].b.zero_()
+    assert (group.b[1] == 0).all() and (group.b[0] != 0).all()
+
+
+@pytest.mark.parametrize("first, second, message", [
+    (PublishedSAE(4, 3, seed=0), ReconstructedEnergies(4, 3, seed=0, lse=1.0), "be of one class, shape and dtype"),
+    (small_model(), DecoderFreeSAE(4, 5, reduction="sum", seed=0, dtype=torch.float64), "be of one class, shape and dtype"),
+    (small_model(), small_model(eps=0.1), "have the same eps"),
+    (small_model(), DecoderFreeSAE(4, 3, reduction="mean", seed=0, dtype=torch.float64), "have the same reduction"),
+])
+def test_models_that_cannot_train_together_are_named(first, second, message, randn):
+    with pytest.raises(ValueError, match=f"models that train together must {message}; train them apart"):
+        train_together([first, second], randn(8, 4), epochs=1, order_seeds=[0, 0], optimizers=["sgd"] * 2, lrs=[0.1] * 2)
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"order_seeds": [0]}, "2 models need as many order_seeds, optimizers and lrs, got 1, 2 and 2"),
+    ({"optimizers": ["sgd"] * 3}, "2 models need as many order_seeds, optimizers and lrs, got 2, 3 and 2"),
+    ({"lrs": [0.1]}, "2 models need as many order_seeds, optimizers and lrs, got 2, 2 and 1"),
+    ({"optimizers": ["sgd", "rmsprop"]}, r"optimizer must be one of \['adam', 'sgd'\], got 'rmsprop'"),
+    ({"lrs": [0.1, 0.0]}, "lr > 0, got epochs=1, lr=0.0"),
+])
+def test_bad_settings_of_a_group_are_named(options, message, randn):
+    settings = {"order_seeds": [0, 0], "optimizers": ["sgd", "sgd"], "lrs": [0.1, 0.1]} | options
+    with pytest.raises(ValueError, match=message):
+        train_together([small_model(), small_model()], randn(8, 4), epochs=1, batch_size=8, **settings)
+
+
+def test_a_group_of_none_is_an_error(randn):
+    with pytest.raises(ValueError, match="0 models need as many"):
+        train_together([], randn(8, 4), epochs=1, order_seeds=[], optimizers=[], lrs=[])
+
+
+def test_a_group_that_diverges_names_its_learning_rates(randn):
+    models = [small_model(activation="identity") for _ in range(3)]
+    with pytest.raises(NonFiniteError, match=r"diverged at epoch 0, step 1, lr 0.001, 1e\+200 in term var"):
+        train_together(models, randn(24, 4), epochs=1, order_seeds=[0] * 3, optimizers=["sgd"] * 3,
+                       lrs=[1e-3, 1e200, 1e-3], batch_size=8, progress=False)
+
+
+# Progress
 
 @pytest.mark.parametrize("progress", [True, False])
 def test_progress_bar(progress, capsys):
@@ -208,3 +354,5 @@ def test_a_diverging_term_is_named():
     x = torch.ones(8, 4, dtype=torch.float64)  # constant energies, and no eps to save Eq. 4
     with pytest.raises(NonFiniteError, match="diverged at epoch 0, step 0, lr 0.001 in term var; lower"):
         run(small_model(eps=0.0), x)
+    with pytest.raises(NonFiniteError, match="diverged at epoch 0, step 0, lr 0.001 in term total; lower"):
+        run(Recorder(inf), counted(8))
