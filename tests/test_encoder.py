@@ -137,7 +137,7 @@ def test_unknown_activation_is_named(randn):
 
 @pytest.mark.parametrize("names", [["relu", "identity"], ["relu", "identity", "relu", "relu"]])
 def test_activations_are_one_per_model(names, randn):
-    with pytest.raises(ValueError, match="argument 2 is"):
+    with pytest.raises(ValueError, match=f"one for each of 3 models; got {len(names)}"):
         energies(randn(7, 5), randn(3, 4, 5), randn(3, 4), names)
 
 

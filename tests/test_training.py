@@ -272,6 +272,7 @@ def test_a_stack_shares_the_memory_of_its_models(randn):
 @pytest.mark.parametrize("first, second, message", [
     (PublishedSAE(4, 3, seed=0), ReconstructedEnergies(4, 3, seed=0, lse=1.0), "be of one class, shape and dtype"),
     (small_model(), DecoderFreeSAE(4, 5, reduction="sum", seed=0, dtype=torch.float64), "be of one class, shape and dtype"),
+    (small_model(), DecoderFreeSAE(4, 3, reduction="sum", seed=0), "be of one class, shape and dtype"),
     (small_model(), small_model(eps=0.1), "have the same eps"),
     (small_model(), DecoderFreeSAE(4, 3, reduction="mean", seed=0, dtype=torch.float64), "have the same reduction"),
 ])
