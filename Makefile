@@ -7,7 +7,7 @@ SHELL := /bin/bash
 # One thread a process: results do not depend on the number of cores, and small matrices are faster.
 export OMP_NUM_THREADS := 1
 .DELETE_ON_ERROR:
-.PHONY: book test pages lab smoke execute html clean
+.PHONY: book test pages lab smoke bench execute html clean
 
 book: execute html
 	@echo "Open _build/html/index.html"
@@ -31,6 +31,10 @@ pages: .venv/installed
 smoke: .venv/installed
 	$(BIN)/python scripts/execute.py --profile smoke --output tests/smoke
 
+# Training steps timed against bare matrix products and other libraries: results/benchmarks.json.
+bench: .venv/installed benchmarks/.venv/installed
+	$(BIN)/python benchmarks/measure.py
+
 lab: .venv/lab
 	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/01_introduction.md
 
@@ -44,6 +48,11 @@ lab: .venv/lab
 	mkdir -p .venv/share/jupyter/lab/settings
 	echo '{"@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Jupytext Notebook"}}}' \
 	  > .venv/share/jupyter/lab/settings/overrides.json
+	touch $@
+
+benchmarks/.venv/installed: benchmarks/requirements.txt
+	$(PYTHON) -m venv benchmarks/.venv
+	benchmarks/.venv/bin/pip install --quiet --requirement $<
 	touch $@
 
 clean:

@@ -1,0 +1,124 @@
+"""The benchmarks: contestants train what they say, take turns, and leave a whole result or none."""
+
+import json
+import math
+import sys
+
+import contestants
+import measure
+import pytest
+import torch
+
+from dfsae.data import ROOT
+from dfsae.encoder import DecoderFreeSAE
+from dfsae.objective import objective
+from dfsae.training import train
+
+OWN = [(name, models) for name, models in measure.STEP_CONTESTANTS if name in ("dfsae", "dfsae L1")
+       or name.startswith("autograd")]
+RESULT = ROOT / "results" / "benchmarks.json"
+
+
+@pytest.fixture
+def own(monkeypatch):
+    """Measure contestants of the main environment only, in it, and few of them."""
+    monkeypatch.setattr(measure, "PYTHON", sys.executable)
+    monkeypatch.setattr(measure, "GROUPS", (1,))
+    monkeypatch.setattr(measure, "STEP_CONTESTANTS", [("bare products", 1), ("autograd", 1)])
+    monkeypatch.setattr(measure, "WIDTH_CONTESTANTS", ["dfsae", "autograd"])
+    monkeypatch.setattr(measure, "WIDTHS", (1024,))
+    monkeypatch.setattr(measure, "K_X_K_LIMIT", 64)
+
+
+@pytest.mark.parametrize(("name", "models"), OWN)
+def test_contestants_train_every_model(name, models, randn):
+    contestant = contestants.CONTESTANTS[name](randn(64, 20, dtype=torch.float32).abs(), 16, 32, models)
+    before = [parameter.detach().clone() for parameter in contestant.parameters]
+    contestant.run(1)
+    weights = [(old, new) for old, new in zip(before, contestant.parameters, strict=True) if new.ndim == 2]
+    assert len(weights) == models * (2 if name == "dfsae L1" else 1)
+    assert all(new.isfinite().all() and not new.equal(old) for old, new in weights)
+
+
+def test_bare_products_are_those_of_a_step(randn):
+    x = randn(32, 20, dtype=torch.float32)
+    contestant = contestants.bare_products(x, 16, 32, 4)
+    contestant.run(1)
+    energies, gradient = contestant.parameters
+    assert energies.shape == (4 * 16, 32) and gradient.shape == (4 * 16, 20)
+    assert energies.any() and gradient.any()
+
+
+@pytest.mark.parametrize("K", [12, 48])
+def test_plain_objective_is_the_objective_on_both_sides_of_the_batch_size(K, randn):
+    x = randn(32, 20).abs()
+    model = DecoderFreeSAE(20, K, reduction="sum", seed=0, dtype=torch.float64)
+    own = objective(model.encode(x), model.W, lambdas=model.lambdas, reduction="sum", eps=model.eps).total
+    assert contestants.plain_objective(x, model.W, model.b).item() == pytest.approx(own.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["autograd", "autograd, DataLoader"])
+@pytest.mark.parametrize("K", [12, 48])
+def test_autograd_takes_the_steps_of_dfsae(name, K, randn):
+    # One batch, so that the data order does not matter; Adam divides rounding errors by small gradients.
+    x = randn(32, 20).abs()
+    plain = contestants.CONTESTANTS[name](x, K, 32, 1)
+    plain.run(3)
+    model = DecoderFreeSAE(20, K, reduction="sum", seed=0, dtype=torch.float64)
+    start = model.W.detach().clone()
+    train(model, x, epochs=3, order_seed=0, batch_size=32, lr=contestants.LR, progress=False)
+    for ours, theirs in zip(model.parameters(), plain.parameters, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-8)
+    assert (model.W - start).abs().max() > 1e-3
+
+
+def test_every_repeat_runs_every_contestant_once_in_an_order_of_its_own():
+    found = measure.orders(6, 20)
+    assert found == measure.orders(6, 20)
+    assert all(sorted(order) == list(range(6)) for order in found)
+    assert len(set(map(tuple, found))) > 15
+
+
+def test_ratios_are_taken_within_a_repeat():
+    assert measure.ratio([2.0, 40.0, 6.0], [1.0, 20.0, 2.0]).split() == ["2.00", "[2.00,", "2.50]"]
+
+
+def check_layout(result, repeats, widths, batches):
+    """Every contestant has a value for every repeat, or a reason."""
+    about = result["provenance"]
+    assert about["threads"] == 1 and about["cpu"] and about["versions"]["torch"]
+    assert [(row["contestant"], row["models"], row["steps"]) for row in result["steps"]] == [
+        (name, models, 3 * batches if (name, models) == ("bare products", 1) else batches)
+        for name, models in measure.STEP_CONTESTANTS]
+    assert [row["K"] for row in result["width"]] == [K for K in widths for _ in measure.WIDTH_CONTESTANTS]
+    for row in result["steps"]:
+        assert len(row["seconds"]) == repeats == about["steps"]["repeats"]
+    for row in result["width"]:
+        if "skipped" in row:
+            assert row["contestant"] == "autograd" and row["K"] > measure.K_X_K_LIMIT
+            assert row["seconds"] is row["peak_mib"] is row["model_mib"] is None
+        else:
+            assert len(row["seconds"]) == about["width"]["repeats"] and row["peak_mib"] > row["model_mib"] >= 0
+    assert all(0 < value < math.inf for row in result["steps"] + result["width"] for value in row["seconds"] or [])
+
+
+def test_a_small_run_writes_a_whole_result(own, tmp_path, capsys):
+    path = tmp_path / "benchmarks.json"
+    measure.main(["--small", "--repeats", "2", "--output", str(path)])
+    check_layout(json.loads(path.read_text()), 2, (1024,), 20)
+    assert capsys.readouterr().out.count("autograd") == 1
+
+
+def test_a_contestant_that_fails_is_named_and_nothing_is_written(own, monkeypatch, tmp_path):
+    monkeypatch.setattr(measure, "STEP_CONTESTANTS", [("unknown library", 1)])
+    with pytest.raises(SystemExit, match="'unknown library' failed.*\n.*call make bench again"):
+        measure.main(["--small", "--output", str(tmp_path / "benchmarks.json")])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not RESULT.exists(), reason="make bench has not run")
+def test_committed_result_is_whole():
+    result = json.loads(RESULT.read_text())
+    check_layout(result, measure.REPEATS, measure.WIDTHS, 468)
+    pins = dict(line.split("==") for line in (ROOT / "benchmarks" / "requirements.txt").read_text().split())
+    assert {name: result["provenance"]["versions"][name].split("+")[0] for name in pins} == pins
