@@ -35,7 +35,7 @@ WIDTH_CONTESTANTS = ["dfsae", "autograd", "dfsae L1", "sae-lens L1", "dictionary
 WIDTH_BATCHES = 2
 K_X_K_LIMIT = 16384
 """The largest width of "autograd", which holds several K x K matrices at a time, 1 GiB each at this width."""
-REPEATS, WIDTH_REPEATS = 15, 3
+REPEATS, WIDTH_REPEATS = 9, 3
 
 
 class Worker:
