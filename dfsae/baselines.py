@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 
 from dfsae.encoder import energies, uniform_
 from dfsae.objective import check_tensor, log_sum_exp
@@ -33,6 +34,11 @@ class ReconstructionTerms(NamedTuple):
     """Half the squared reconstruction error."""
     total: Tensor
     """Weighted sum."""
+
+
+def squared_error(x: Tensor, x_hat: Tensor) -> Tensor:
+    """||x - x_hat||^2, summed over the batch: ``(B, D), (..., B, D) -> (...)``."""
+    return mse_loss(x_hat, x.expand_as(x_hat), reduction="none").sum(dim=(-2, -1))
 
 
 class PublishedSAE(nn.Module):
@@ -75,7 +81,7 @@ class PublishedSAE(nn.Module):
     def loss(self, x: Tensor) -> SAETerms:
         """Mean squared error over all entries plus l1 times the mean activation."""
         a = self.encode(x)
-        mse = (x - self.decode(a)).square().mean(dim=(-2, -1))
+        mse = squared_error(x, self.decode(a)) / x.shape[-2:].numel()
         l1 = a.mean(dim=(-2, -1))
         return SAETerms(mse, l1, mse + a.new_tensor(self.l1) * l1)
 
@@ -112,7 +118,7 @@ class StandardSAE(PublishedSAE):
     def loss(self, x: Tensor) -> SAETerms:
         """Squared error per sample plus l1 times the norm-weighted activation per sample."""
         a = self.encode(x)
-        mse = (x - self.decode(a)).square().sum(dim=-1).mean(dim=-1)
+        mse = squared_error(x, self.decode(a)) / x.shape[-2]
         l1 = (a.mean(dim=-2) * self.W_dec.norm(dim=-1)).sum(dim=-1)
         return SAETerms(mse, l1, mse + a.new_tensor(self.l1) * l1)
 
@@ -144,5 +150,5 @@ class ReconstructedEnergies(PublishedSAE):
         """Both terms summed over the batch, as Eq. 1 is in training."""
         E = self.encode(x)
         lse = log_sum_exp(E).sum(dim=-1)
-        error = (x - self.decode(E)).square().sum(dim=(-2, -1)) / 2
+        error = squared_error(x, self.decode(E)) / 2
         return ReconstructionTerms(lse, error, E.new_tensor(self.lse) * lse + error)

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from typing import NamedTuple
 
@@ -235,14 +235,19 @@ def benchmark_metrics(model: torch.nn.Module, data: Dataset) -> dict:
     constant image added, "least_squares" the best affine decoder.
     """
     a_train, a = model.encode(data.x_train), model.encode(data.x_test)
-    V, c = metrics.least_squares_decoder(a_train, data.x_train)
     W_dec = model.W if isinstance(model, DecoderFreeSAE) else model.W_dec
-    decoded = {"own": model.decode(a), "transpose": reconstruct(a, model.W), "least_squares": a @ V + c}
-    for name, constant in (("transpose_scaled", False), ("transpose_affine", True)):
-        V, c = metrics.scaled_decoder(a_train, data.x_train, model.W, constant=constant)
-        decoded[name] = a @ V + c
-    if isinstance(model, DecoderFreeSAE):
-        decoded["transpose_of_s"] = reconstruct(energy_to_activation(a), model.W)
+
+    def decoded() -> Iterator[tuple[str, torch.Tensor]]:
+        yield "own", model.decode(a)
+        yield "transpose", reconstruct(a, model.W)
+        V, c = metrics.least_squares_decoder(a_train, data.x_train)
+        yield "least_squares", a @ V + c
+        for name, constant in (("transpose_scaled", False), ("transpose_affine", True)):
+            V, c = metrics.scaled_decoder(a_train, data.x_train, model.W, constant=constant)
+            yield name, a @ V + c
+        if isinstance(model, DecoderFreeSAE):
+            yield "transpose_of_s", reconstruct(energy_to_activation(a), model.W)
+
     found = {
         "probe_accuracy": metrics.linear_probe(a_train, data.y_train, a, data.y_test),
         "l0": metrics.l0(a),
@@ -257,7 +262,7 @@ def benchmark_metrics(model: torch.nn.Module, data: Dataset) -> dict:
         "published_mse": metrics.published_mse(data.x_test, a, W_dec),
         "mean_row_norm": float(model.W.norm(dim=1).mean()),
     }
-    for name, x_hat in decoded.items():
+    for name, x_hat in decoded():  # one at a time: each is as large as the test set
         found[f"mse_{name}"] = metrics.mse(data.x_test, x_hat)
         found[f"fvu_{name}"] = metrics.fvu(data.x_test, x_hat)
     return found

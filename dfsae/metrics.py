@@ -7,7 +7,6 @@ otherwise. NaN, infinite or wrongly shaped input raises ``ValueError``.
 
 import torch
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
@@ -168,6 +167,8 @@ def linear_probe(a_train: Tensor, y_train: Tensor, a_test: Tensor, y_test: Tenso
     """Test accuracy (0 to 1) of logistic regression on codes standardised by the training set."""
     check_tensor("a_train", a_train, rows=2)
     check_tensor("a_test", a_test, width=a_train.shape[-1])
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))
-    probe.fit(a_train.cpu().numpy(), y_train.cpu().numpy())
-    return float(probe.score(a_test.cpu().numpy(), y_test.cpu().numpy()))
+    scaler = StandardScaler()
+    for part in a_train.split(4096):  # in parts, because it makes a float64 copy
+        scaler.partial_fit(part.cpu().numpy())
+    probe = LogisticRegression(max_iter=5000).fit(scaler.transform(a_train.cpu().numpy()), y_train.cpu().numpy())
+    return float(probe.score(scaler.transform(a_test.cpu().numpy()), y_test.cpu().numpy()))
