@@ -6,8 +6,6 @@ from typing import NamedTuple
 import torch
 from filelock import FileLock
 from torch import Tensor
-from torchvision.datasets import MNIST
-from torchvision.datasets.utils import check_integrity
 
 ROOT = Path(__file__).resolve().parents[1]
 """The root of the checkout."""
@@ -38,6 +36,10 @@ def load_mnist(root: Path = ROOT / "data", *, n_train: int | None = None, n_test
     FileNotFoundError, ValueError
         For a missing or a corrupt file, naming the file and the remedy.
     """
+    # Takes seconds to import, and most chapters do without data.
+    from torchvision.datasets import MNIST
+    from torchvision.datasets.utils import check_integrity
+
     raw = Path(root) / "MNIST" / "raw"
     for name, md5 in MNIST.resources:
         remedy = f"restore it with: git checkout -- data/MNIST/raw/{name}"
