@@ -162,7 +162,6 @@ def dictionary_learning(x: Tensor, K: int, batch_size: int, top_k: int | None = 
 
 
 CONTESTANTS: dict[str, Callable[..., Contestant]] = {
-    "bare products": bare_products,
     "dfsae": decoder_free,
     "dfsae L1": l1_sae,
     "autograd": lambda x, K, batch_size, models: autograd(x, K, batch_size),
@@ -181,9 +180,17 @@ def resident(field: str) -> float:
     return int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) / 1024
 
 
-def work(contestant: str, models: int, batch_size: int, batches: int, D: int, K: int) -> None:
+def timed(run: Callable[[int], None], epochs: int) -> float:
+    """Seconds of so many epochs."""
+    start = time.perf_counter()
+    run(epochs)
+    return time.perf_counter() - start
+
+
+def work(contestant: str, models: int, batch_size: int, batches: int, D: int, K: int, floor: bool) -> None:
     """Build a contestant on uniform data, warm it up, say with which versions, and time what is asked for.
 
+    With ``floor`` the bare products of its models are timed too, before and after it.
     Raises ``RuntimeError`` if the warm-up leaves the parameters as they were, or not finite.
     """
     answers = os.fdopen(os.dup(1), "w")
@@ -202,14 +209,17 @@ def work(contestant: str, models: int, batch_size: int, batches: int, D: int, K:
     if sums(trained.parameters) == start or not all(map(math.isfinite, sums(trained.parameters))):
         raise RuntimeError(f"{contestant} did not train: the sums of its parameters were {start} and are "
                            f"{sums(trained.parameters)}")
+    products = bare_products(x, K, batch_size, models).run if floor else None
     installed = {found.name: found.version for found in distributions() if found.name in RECORDED}
     print(json.dumps({"threads": torch.get_num_threads(), "versions": installed}), file=answers, flush=True)
     for line in sys.stdin:
-        start = time.perf_counter()
-        trained.run(json.loads(line))
-        seconds = time.perf_counter() - start
+        epochs = json.loads(line)
+        before_it = timed(products, epochs) if floor else None
+        seconds = timed(trained.run, epochs)
+        around = (before_it + timed(products, epochs)) / 2 if floor else None
         peak = resident("VmHWM")
-        print(json.dumps({"seconds": seconds, "peak_mib": peak, "model_mib": peak - before}), file=answers, flush=True)
+        print(json.dumps({"seconds": seconds, "floor": around, "peak_mib": peak, "model_mib": peak - before}),
+              file=answers, flush=True)
 
 
 def sums(parameters: list[Tensor]) -> list[float]:

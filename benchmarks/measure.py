@@ -2,7 +2,8 @@
 
 Every contestant is a process of its own, with one thread, in ``benchmarks/.venv``. They take
 turns: each repeat runs every contestant once, in an order of its own, so that a change in the
-machine's speed meets all of them. Only ratios within a repeat are results; times depend on the machine.
+machine's speed meets all of them. The bare products are timed in the process of the contestant,
+before and after it. Only ratios within a repeat are results; times depend on the machine.
 
 Writes ``results/benchmarks.json``, whole or not at all. Needs Linux and 12 GiB of memory.
 """
@@ -24,11 +25,9 @@ HERE = Path(__file__).resolve().parent
 PYTHON = HERE / ".venv" / "bin" / "python"
 STEPS = {"batch_size": 128, "D": 784, "K": 64}
 """The published shape; an epoch has the 468 full batches of MNIST."""
-GROUPS = (1, 4, 8)
-STEP_CONTESTANTS = [*(("bare products", models) for models in GROUPS), *(("dfsae", models) for models in GROUPS),
-                    ("autograd", 1), ("autograd, DataLoader", 1), ("dfsae L1", 1), ("dfsae L1", 4),
-                    ("sae-lens L1", 1), ("sae-lens TopK", 1), ("dictionary-learning L1", 1),
-                    ("dictionary-learning TopK", 1)]
+STEP_CONTESTANTS = [("dfsae", 1), ("dfsae", 4), ("dfsae", 8), ("autograd", 1), ("autograd, DataLoader", 1),
+                    ("dfsae L1", 1), ("dfsae L1", 4), ("sae-lens L1", 1), ("sae-lens TopK", 1),
+                    ("dictionary-learning L1", 1), ("dictionary-learning TopK", 1)]
 WIDTH = {"batch_size": 512, "D": 768}
 WIDTHS = (64, 256, 1024, 4096, 16384, 65536)
 WIDTH_CONTESTANTS = ["dfsae", "autograd", "dfsae L1", "sae-lens L1", "dictionary-learning L1"]
@@ -79,8 +78,8 @@ def orders(contestants: int, repeats: int) -> list[list[int]]:
     return [shuffle.sample(range(contestants), contestants) for _ in range(repeats)]
 
 
-def measure(descriptions: list[dict], epochs: list[int], repeats: int) -> tuple[list[list[dict]], dict]:
-    """For each contestant, run for its number of epochs, the answers of all repeats; and versions and threads."""
+def measure(descriptions: list[dict], epochs: int, repeats: int) -> tuple[list[list[dict]], dict]:
+    """For each contestant the answers of all repeats, of so many epochs; and versions and threads."""
     with contextlib.ExitStack() as stack:
         workers = []
         for description in descriptions:
@@ -90,19 +89,17 @@ def measure(descriptions: list[dict], epochs: list[int], repeats: int) -> tuple[
         answers: list[list[dict]] = [[] for _ in workers]
         for order in orders(len(workers), repeats):
             for index in order:
-                answers[index].append(workers[index].run(epochs[index]))
+                answers[index].append(workers[index].run(epochs))
     return answers, about
 
 
 def measure_steps(repeats: int, batches: int) -> tuple[list[dict], dict]:
-    """Seconds a step at the published shape, for every repeat."""
-    # The quickest runs longer, so that no measurement is below a few tenths of a second.
-    epochs = [3 if found == ("bare products", 1) else 1 for found in STEP_CONTESTANTS]
-    answers, about = measure([{"contestant": name, "models": models, "batches": batches, **STEPS}
-                              for name, models in STEP_CONTESTANTS], epochs, repeats)
-    steps = [count * batches for count in epochs]
-    return [{"contestant": name, "models": models, "steps": n, "seconds": [answer["seconds"] / n for answer in found]}
-            for (name, models), n, found in zip(STEP_CONTESTANTS, steps, answers, strict=True)], about
+    """Seconds a step at the published shape, and of the bare products of one ("floor"), for every repeat."""
+    answers, about = measure([{"contestant": name, "models": models, "batches": batches, "floor": True, **STEPS}
+                              for name, models in STEP_CONTESTANTS], 1, repeats)
+    return [{"contestant": name, "models": models, "steps": batches,
+             **{field: [answer[field] / batches for answer in found] for field in ("seconds", "floor")}}
+            for (name, models), found in zip(STEP_CONTESTANTS, answers, strict=True)], about
 
 
 def measure_width(repeats: int, K: int) -> list[dict]:
@@ -110,8 +107,8 @@ def measure_width(repeats: int, K: int) -> list[dict]:
     names = [name for name in WIDTH_CONTESTANTS if name != "autograd" or K <= K_X_K_LIMIT]
     epochs = max(1, 2 ** 13 // K)
     steps = epochs * WIDTH_BATCHES
-    answers, _ = measure([{"contestant": name, "models": 1, "batches": WIDTH_BATCHES, "K": K, **WIDTH}
-                          for name in names], [epochs] * len(names), repeats)
+    answers, _ = measure([{"contestant": name, "models": 1, "batches": WIDTH_BATCHES, "K": K,
+                           "floor": False, **WIDTH} for name in names], epochs, repeats)
     rows = [{"contestant": name, "K": K, "steps": steps, "seconds": [answer["seconds"] / steps for answer in found],
              "peak_mib": round(found[-1]["peak_mib"]), "model_mib": round(found[-1]["model_mib"])}
             for name, found in zip(names, answers, strict=True)]
@@ -128,13 +125,13 @@ def ratio(seconds: list[float], to: list[float]) -> str:
 
 def table(result: dict) -> str:
     """The ratios of ``result`` as text."""
-    floors = {row["models"]: row["seconds"] for row in result["steps"] if row["contestant"] == "bare products"}
+    floor_of_one = result["steps"][0]["floor"]
     lines = ["A step of a group of models: median ratio [quartiles]",
              f"{'contestant':26}{'models':>6}  {'to the products of the group':30}to those of one model, per model"]
     for row in result["steps"]:
         each = [seconds / row["models"] for seconds in row["seconds"]]
-        lines.append(f"{row['contestant']:26}{row['models']:6}  {ratio(row['seconds'], floors[row['models']]):30}"
-                     f"{ratio(each, floors[1])}")
+        lines.append(f"{row['contestant']:26}{row['models']:6}  {ratio(row['seconds'], row['floor']):30}"
+                     f"{ratio(each, floor_of_one)}")
     lines += ["", "A step of one model of width K: median ratio to dfsae [quartiles], and memory"]
     for row in result["width"]:
         if row["seconds"]:
