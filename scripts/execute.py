@@ -150,13 +150,15 @@ class PeakMemory:
         self._watch.join()
 
     def _look(self) -> None:
-        while not self._done.wait(1):
+        looking = True
+        while looking:
             total = 0
             for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
                 with contextlib.suppress(psutil.Error):
                     memory = process.memory_full_info()
                     total += getattr(memory, "pss", memory.rss)
             self.mib = max(self.mib, total // 2 ** 20)
+            looking = not self._done.wait(1)
 
 
 def write_times(profile: str, stages: list[list], mib: int) -> None:
@@ -228,6 +230,7 @@ def main() -> None:
     options.output = options.output.resolve()
     options.output.mkdir(parents=True, exist_ok=True)
     executed = [options.output / f"{source.stem}.ipynb" for source in sources()]
+    claims.validated(claims.ledger())
 
     def bring_up_to_date(source: Path, output: Path) -> None:
         if is_current(output, fingerprint(source, options.profile)):

@@ -530,7 +530,7 @@ MUTANTS = [Mutant(*row) for row in [
     ("checks", "Outcome.anchor", "{self.claim}|", "", "test_the_anchor_is_that_of_claim_and_statement_in_every_run"),
     ("checks", "Outcome.anchor", "|{self.statement}", "", "test_the_anchor_is_that_of_claim_and_statement_in_every_run"),
     ("checks", "Outcome.anchor", 'hashlib.sha256(f"{self.claim}|{self.statement}".encode()).hexdigest()', 'str(hash((self.claim, self.statement)))', "test_the_anchor_is_that_of_claim_and_statement_in_every_run"),
-    ("claims", "ledger", "validated(", "(", "test_the_ledger_is_validated_as_it_is_read"),
+    ("claims", "ledger", "CLAIMS.read_text()", "SCHEMA.read_text()", "test_the_book_has_a_valid_ledger"),
     ("claims", "validated", "where[1] + 1", "where[1]", "test_a_problem_is_listed_with_the_id_of_its_entry"),
     ("claims", "validated", 'content["claims"] + content["findings"]', 'content["claims"]', "test_what_the_schema_accepts"),
     ("claims", "validated", "ids.count(n) > 1", "ids.count(n) > 2", "test_a_problem_is_listed_with_the_id_of_its_entry"),

@@ -1,5 +1,6 @@
 """Sources, stored smoke runs, table of contents and the runner belong together."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,14 @@ def test_a_changed_criterion_executes_the_notebooks_again(tmp_path, monkeypatch)
     assert before == inputs(criteria={"x": {"equals": 0}}, quote="other words") != inputs(criteria={"x": {"equals": 1}})
 
 
+def test_a_ledger_with_a_mistake_ends_the_run_before_it_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr(execute.claims, "ledger", lambda: {"sentences": {}, "claims": []})
+    monkeypatch.setattr(execute, "run_experiments", lambda _: pytest.fail("started"))
+    monkeypatch.setattr(sys, "argv", ["execute.py", "--output", str(tmp_path)])
+    with pytest.raises(ValueError, match="'findings' is a required property"):
+        execute.main()
+
+
 def test_failing_cell_fails_the_run(tmp_path):
     source = write_notebook(tmp_path, "assert 1 == 2")
     with pytest.raises(Exception, match="AssertionError"):
@@ -92,6 +101,31 @@ def test_failing_cell_fails_the_run(tmp_path):
 def test_notebook_without_parameters_cell_is_refused(tmp_path):
     with pytest.raises(ValueError, match="exactly one cell tagged 'parameters'"):
         execute.read(write_notebook(tmp_path, "pass", tag="other"), "smoke")
+
+
+def test_peak_memory_is_that_of_all_processes_together():
+    with execute.PeakMemory() as alone:
+        pass
+    with execute.PeakMemory() as peak:
+        subprocess.run([sys.executable, "-c", "import time; block = b'x' * (300 << 20); time.sleep(3)"], check=True)
+    assert alone.mib > 0 and 250 < peak.mib - alone.mib < 600
+
+
+def test_times_are_summed_over_the_runs(tmp_path, monkeypatch):
+    def result(name, _):
+        runs = [{"seconds": 30.0, "train_seconds": 20.0}, {"seconds": 12.0, "train_seconds": 10.0}]
+        return {"runs": runs, "provenance": {"seconds": 42.0, "call": {"wall_seconds": 33.3, "runs": 5, "processes": 2}}}
+
+    monkeypatch.setattr(execute, "load", result)
+    monkeypatch.setattr(execute, "RESULTS", tmp_path)
+    monkeypatch.setattr(execute.ledger, "GENERATED", tmp_path / "generated")
+    execute.write_times("quick", [["experiments", 60.5], ["notebooks", 90.0]], 2345)
+    page, written = (tmp_path / "generated" / "times.md").read_text(), json.loads((tmp_path / "quick" / "times.json").read_text())
+    assert "| together | 150.5 |" in page and "was 2345 MiB" in page and "5 of them in 33 seconds" in page
+    for name in execute.EXPERIMENTS:
+        assert f"| {name} | 2 | 30.0 | 12.0 |" in page
+        assert written["experiments"][name] == {"runs": 2, "training": 30.0, "evaluation": 12.0}
+    assert written["stages"] == {"experiments": 60.5, "notebooks": 90.0} and written["peak_mib"] == 2345
 
 
 def test_unknown_profile_is_refused():
