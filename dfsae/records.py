@@ -29,7 +29,6 @@ from dfsae.claims import criteria_hashes
 from dfsae.data import ROOT
 
 RESULTS = ROOT / "results"
-TRAINING_CODE = ("objective", "encoder", "baselines", "training", "metrics", "data", "experiments")
 
 
 def write_json(path: Path, content: dict) -> None:
@@ -43,11 +42,25 @@ def write_json(path: Path, content: dict) -> None:
     partial.replace(path)
 
 
-def code_fingerprint() -> str:
-    """Hash of the code that determines a run; comments and docstrings do not count."""
+def code_of(experiment: str) -> dict[str, ast.Module]:
+    """The module of an experiment and every module of ``dfsae`` that it imports, directly or not, by name."""
+    found: dict[str, ast.Module] = {}
+    waiting = [f"dfsae.experiments.{experiment}"]
+    while waiting:
+        name = waiting.pop()
+        path = ROOT.joinpath(*name.split(".")).with_suffix(".py")
+        if name not in found and path.exists():
+            found[name] = ast.parse(path.read_text())
+            for node in ast.walk(found[name]):
+                if isinstance(node, ast.ImportFrom):
+                    waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
+
+
+def code_fingerprint(experiment: str) -> str:
+    """Hash of the code that determines the runs of an experiment; comments and docstrings do not count."""
     digest = hashlib.sha256()
-    for name in TRAINING_CODE:
-        tree = ast.parse((ROOT / "dfsae" / f"{name}.py").read_text())
+    for _, tree in sorted(code_of(experiment).items()):
         for node in ast.walk(tree):
             body = getattr(node, "body", None)
             if isinstance(body, list):
@@ -62,7 +75,7 @@ def _is_string(node: ast.AST) -> bool:
 
 
 def provenance(profile: str) -> dict:
-    """Profile, commit, fingerprint of the code, versions, CPU and threads."""
+    """Profile, commit, versions, CPU and threads."""
     def git(*words: str) -> str:
         done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
         return done.stdout.strip() if done.returncode == 0 else ""
@@ -72,7 +85,6 @@ def provenance(profile: str) -> dict:
         "profile": profile,
         "commit": git("rev-parse", "HEAD") or "unknown",
         "uncommitted_changes": bool(git("status", "--porcelain", "--", "dfsae", "notebooks")),
-        "code": code_fingerprint(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in names},
         "cpu": _cpu_name(),
@@ -103,16 +115,17 @@ def run_all(plan: dict[str, list[dict]], profile: str, run: Callable[[str, list[
 
     The runs of a finished group are kept at once in ``results/.runs``, each under a hash
     of spec, code and library versions. An interrupted experiment therefore goes on where
-    it stopped, and a changed ``dfsae`` trains anew. The provenance is that of the call
+    it stopped, and an experiment whose code changed trains anew. The provenance is that of the call
     that made the last run. It holds, for every claim that these results decide, the hash
     of its criterion when the runs were made; "seconds", the sum over the runs; and "call",
     the wall time of that call, with the number of runs and of processes in it.
     """
     about = provenance(profile)
+    code = {experiment: code_fingerprint(experiment) for experiment in plan}
     start = time.perf_counter()
 
     def path(experiment: str, spec: dict) -> Path:
-        identity = json.dumps([spec, about["code"], about["versions"]], sort_keys=True)
+        identity = json.dumps([spec, code[experiment], about["versions"]], sort_keys=True)
         key = hashlib.sha256(identity.encode()).hexdigest()[:16]
         return RESULTS / ".runs" / profile / experiment / f"{key}.json"
 
@@ -136,7 +149,7 @@ def run_all(plan: dict[str, list[dict]], profile: str, run: Callable[[str, list[
                 raise
     about["call"] = {"wall_seconds": round(time.perf_counter() - start, 1),
                      "runs": sum(len(group) for _, group in jobs), "processes": workers}
-    return {experiment: _collected(experiment, profile, about, [path(experiment, spec) for spec in specs],
+    return {experiment: _collected(experiment, profile, about | {"code": code[experiment]}, [path(experiment, spec) for spec in specs],
                                    anew=any(name == experiment for name, _ in jobs))
             for experiment, specs in plan.items()}
 

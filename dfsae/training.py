@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -44,11 +44,12 @@ def train(model: nn.Module, x: Tensor, *, epochs: int, order_seed: int, batch_si
 
 def train_together(models: Sequence[nn.Module], x: Tensor, *, epochs: int, order_seeds: Sequence[int],
                    optimizers: Sequence[str], lrs: Sequence[float], batch_size: int = 128,
-                   progress: bool = True) -> list[dict[str, list[float]]]:
+                   after_epoch: Callable[[], None] | None = None, progress: bool = True) -> list[dict[str, list[float]]]:
     """Train each model as :func:`train` would, all of them in the same, larger matrix products.
 
     The models are those that :func:`stack` takes; ``order_seeds``, ``optimizers`` and
-    ``lrs`` hold one value a model. Results equal those of separate training but for
+    ``lrs`` hold one value a model. ``after_epoch`` is called after each; the models then
+    hold the weights of that moment. Results equal those of separate training but for
     rounding. Returns one history a model; raises what :func:`train` raises.
     """
     check_tensor("x", x, rows=2)
@@ -90,6 +91,8 @@ def train_together(models: Sequence[nn.Module], x: Tensor, *, epochs: int, order
         for name, means in zip(terms._fields, torch.stack(history).double().mean(dim=0), strict=True):
             for found, mean in zip(histories, means.tolist(), strict=True):
                 found.setdefault(name, []).append(mean)
+        if after_epoch:
+            after_epoch()
     return histories
 
 

@@ -31,7 +31,8 @@ import ledger
 from dfsae import claims
 from dfsae.checks import MIME
 from dfsae.data import ROOT
-from dfsae.experiments import EXPERIMENTS, PROFILES, run_experiments
+from dfsae.experiments import EXPERIMENTS, run_experiments
+from dfsae.experiments.protocol import PROFILES
 from dfsae.plots import markdown_table
 from dfsae.records import RESULTS, load, provenance, write_json
 
@@ -163,9 +164,11 @@ class PeakMemory:
 
 def write_times(profile: str, stages: list[list], mib: int) -> None:
     """Say where the time went: in a table, and in results/<profile>/times.json."""
-    experiments = []
+    experiments, calls = [], {}
     for name in EXPERIMENTS:
         result = load(name, profile)
+        call = result["provenance"]["call"]
+        calls[f"{call['runs']} in {call['wall_seconds']:.0f} seconds of wall time by {call['processes']} processes"] = None
         trained = sum(run.get("train_seconds", 0) for run in result["runs"])
         experiments.append([name, len(result["runs"]), round(trained, 1),
                             round(result["provenance"]["seconds"] - trained, 1)])
@@ -173,12 +176,11 @@ def write_times(profile: str, stages: list[list], mib: int) -> None:
         "provenance": provenance(profile), "stages": dict(stages), "peak_mib": mib,
         "experiments": {name: {"runs": runs, "training": training, "evaluation": evaluation}
                         for name, runs, training, evaluation in experiments}})
-    call = load("ablation", profile)["provenance"]["call"]
     write_page("times", "\n\n".join([
         markdown_table(["this execution", "wall time, seconds"], [*stages, ["together", sum(time for _, time in stages)]]),
         f"The largest memory of all processes together was {mib} MiB.",
-        f"The runs of the experiments as they were made: {call['runs']} of them in {call['wall_seconds']:.0f} seconds "
-        f"of wall time, by {call['processes']} processes. Seconds of one thread, summed over the runs:",
+        f"The runs of the experiments as they were made: {', and '.join(calls)}. "
+        "Seconds of one thread, summed over the runs:",
         markdown_table(["experiment", "runs", "training", "evaluation"], experiments)]))
 
 

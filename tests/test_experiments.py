@@ -1,7 +1,6 @@
 """Profiles, the published protocol, and a whole run on a few random samples."""
 
 import json
-from functools import partial
 from itertools import chain, product
 from types import SimpleNamespace
 
@@ -14,10 +13,10 @@ from dfsae import experiments, metrics, records
 from dfsae.baselines import PublishedSAE, ReconstructedEnergies, StandardSAE
 from dfsae.data import Dataset
 from dfsae.encoder import DecoderFreeSAE
-from dfsae.experiments import (
-    ABLATION, BENCHMARK, EXPERIMENTS, MAY_DIFFER, PROFILES, PROTOCOL, RECONSTRUCTION, THRESHOLDS, VARIANTS, Profile,
-    ablation_metrics, ablation_specs, benchmark_metrics, benchmark_specs, build, code_metrics, fit, get_profile, groups,
-    probed_metrics, reconstruction_specs, run_experiments, run_group, select_device, variant_specs, yardsticks,
+from dfsae.experiments import EXPERIMENTS, ablation, benchmark, protocol, reconstruction, run_experiments, variants, yardsticks
+from dfsae.experiments.codes import THRESHOLDS, code_metrics, probed_metrics
+from dfsae.experiments.protocol import (
+    MAY_DIFFER, PROFILES, PROTOCOL, Profile, build, fit, get_profile, groups, load_data, run_group, select_device,
 )
 from dfsae.objective import EPS, Lambdas
 
@@ -45,23 +44,23 @@ def tiny(specs_of, name, seed=1):
 
 def test_profiles():
     assert PROFILES.keys() == {"smoke", "quick", "paper"}
-    assert PROFILES["paper"] == (100, 3, 5, None, None, "float32"), "the published scale"
+    assert PROFILES["paper"] == (100, None, None, None, "float32"), "the published scale"
     assert PROFILES["quick"].n_train is None and PROFILES["quick"].epochs < 100
     assert PROFILES["smoke"].dtype == "float64", "its numbers are compared with stored ones"
     assert all(size.n_train is None or size.n_train % PROTOCOL["batch_size"] != 1 for size in PROFILES.values())
 
 
 @pytest.mark.parametrize("function", [
-    get_profile, ablation_specs, benchmark_specs, reconstruction_specs, variant_specs, experiments.load_data])
+    get_profile, ablation.specs, benchmark.specs, reconstruction.specs, variants.specs, load_data])
 def test_unknown_profile_is_named(function):
     with pytest.raises(ValueError, match=r"profile must be one of \['paper', 'quick', 'smoke'\], got 'papper'"):
         function("papper")
 
 
 def test_load_data_has_the_size_and_precision_of_the_profile(monkeypatch):
-    monkeypatch.setattr(experiments, "load_mnist", lambda **options: options)
-    assert experiments.load_data.__wrapped__("smoke") == {"n_train": 1280, "n_test": 500, "dtype": torch.float64}
-    assert experiments.load_data.__wrapped__("paper") == {"n_train": None, "n_test": None, "dtype": torch.float32}
+    monkeypatch.setattr(protocol, "load_mnist", lambda **options: options)
+    assert load_data.__wrapped__("smoke") == {"n_train": 1280, "n_test": 500, "dtype": torch.float64}
+    assert load_data.__wrapped__("paper") == {"n_train": None, "n_test": None, "dtype": torch.float32}
 
 
 @pytest.mark.parametrize("gpu, device, expected", [
@@ -76,56 +75,57 @@ def test_published_protocol():
     assert PROTOCOL == {"K": 64, "batch_size": 128, "optimizer": "adam", "lr": 1e-3, "eps": 1e-6,
                         "reduction": "sum", "activation": "relu"}
     assert PROTOCOL["eps"] == EPS
-    assert BENCHMARK["decoder-free"]["lambdas"] == [1, 1, 1, 0] and BENCHMARK["published SAE"]["l1"] == 0.01
+    assert benchmark.CONFIGURATIONS["decoder-free"]["lambdas"] == [1, 1, 1, 0]
+    assert benchmark.CONFIGURATIONS["published SAE"]["l1"] == 0.01
 
 
 def test_the_ablation_is_every_corner_of_a_cube_the_published_ones_first():
-    corners = [tuple(lambdas) for lambdas in ABLATION.values()]
+    corners = [tuple(lambdas) for lambdas in ablation.CORNERS.values()]
     assert corners[:4] == [(1, 0, 0, 0), (1, 1, 0, 0), (1, 1, 1, 0), (0, 1, 1, 0)]
     assert sorted(corners) == [(*corner, 0) for corner in product((0, 1), repeat=3)]
-    for name, lambdas in ABLATION.items():  # a name says its terms
+    for name, lambdas in ablation.CORNERS.items():  # a name says its terms
         words = name.replace(" only", "").split(" + ")
         assert words == ["untrained"] or words == [word for word in ("LSE", "var", "tc") if getattr(lambdas, word.lower())]
 
 
 def test_reconstruction_is_with_eq1_and_without_from_two_starts():
-    assert sorted((settings["lse"], settings["start"]) for settings in RECONSTRUCTION.values()) == \
+    assert sorted((settings["lse"], settings["start"]) for settings in reconstruction.CONFIGURATIONS.values()) == \
         sorted(product((0, 1), ("default", "tied")))
-    for spec in reconstruction_specs("paper"):
+    for spec in reconstruction.specs("paper"):
         assert ("LSE" in spec["name"], "tied" in spec["name"]) == (spec["lse"] == 1, spec["start"] == "tied")
 
 
 def test_a_variant_changes_one_choice_of_the_full_objective():
     baseline = {**PROTOCOL, "model": "DecoderFreeSAE", "lambdas": [1, 1, 1, 0], "init_scale": 1.0}
-    assert [tuple(change.values()) for change in VARIANTS.values()] == [
+    assert [tuple(change.values()) for change in variants.CONFIGURATIONS.values()] == [
         (), ("mean",), (1e-3,), (1e-9,), (32,), (512,), (0.1,), ([1, 1, 0.5, 0],), ("softplus",), ("identity",)]
-    for spec in variant_specs("paper"):
+    for spec in variants.specs("paper"):
         assert spec["epochs"] == 20, "a fifth"
         changed = {name: value for name, value in spec.items()
                    if name not in ("name", "seed", "epochs") and value != baseline[name]}
-        assert changed == VARIANTS[spec["name"]]
+        assert changed == variants.CONFIGURATIONS[spec["name"]]
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("specs_of, names, seeds, part", [
-    (ablation_specs, ABLATION, "ablation_seeds", 1), (benchmark_specs, BENCHMARK, "benchmark_seeds", 1),
-    (reconstruction_specs, RECONSTRUCTION, "ablation_seeds", 1), (variant_specs, VARIANTS, "ablation_seeds", 5)])
+    (ablation.specs, ablation.CORNERS, 3, 1), (benchmark.specs, benchmark.CONFIGURATIONS, 5, 1),
+    (reconstruction.specs, reconstruction.CONFIGURATIONS, 3, 1), (variants.specs, variants.CONFIGURATIONS, 3, 5)])
 def test_specs_are_every_name_with_every_seed(profile, specs_of, names, seeds, part):
     specs, size = specs_of(profile), get_profile(profile)
     assert sorted((spec["name"], spec["seed"]) for spec in specs) == \
-        sorted(product(names, range(1, getattr(size, seeds) + 1)))
+        sorted(product(names, range(1, (seeds if profile == "paper" else 2) + 1)))
     assert json.loads(json.dumps(specs)) == specs, "a record holds its spec as JSON"
     for spec in specs:
         assert spec["epochs"] == (0 if spec["name"] == "untrained" else max(1, size.epochs // part))
-        assert specs_of is variant_specs or PROTOCOL.items() <= spec.items()
+        assert specs_of is variants.specs or PROTOCOL.items() <= spec.items()
 
 
 # Models
 
 @pytest.mark.parametrize("specs_of, name, kind", [
-    (benchmark_specs, "decoder-free", DecoderFreeSAE), (benchmark_specs, "published SAE", PublishedSAE),
-    (benchmark_specs, "standard SAE", StandardSAE),
-    *product([reconstruction_specs], RECONSTRUCTION, [ReconstructedEnergies])])
+    (benchmark.specs, "decoder-free", DecoderFreeSAE), (benchmark.specs, "published SAE", PublishedSAE),
+    (benchmark.specs, "standard SAE", StandardSAE),
+    *product([reconstruction.specs], reconstruction.CONFIGURATIONS, [ReconstructedEnergies])])
 def test_build_follows_the_spec(specs_of, name, kind, data):
     spec = tiny(specs_of, name, seed=7)
     model = build(spec, data)
@@ -142,18 +142,18 @@ def test_build_follows_the_spec(specs_of, name, kind, data):
         assert at_the_mean == (kind is StandardSAE or "tied" in name)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", variants.CONFIGURATIONS)
 def test_variants_reach_the_model(name, data):
-    model, usual = build(tiny(variant_specs, name), data), build(tiny(variant_specs, "as published"), data)
-    assert torch.equal(model.W, VARIANTS[name].get("init_scale", 1.0) * usual.W) and torch.equal(model.b, usual.b)
+    model, usual = build(tiny(variants.specs, name), data), build(tiny(variants.specs, "as published"), data)
+    assert torch.equal(model.W, variants.CONFIGURATIONS[name].get("init_scale", 1.0) * usual.W) and torch.equal(model.b, usual.b)
     settings = {"reduction": "sum", "eps": 1e-6, "activation": "relu", "lambdas": [1, 1, 1, 0]}
     found = {setting: getattr(model, setting) for setting in settings}
     assert {**found, "lambdas": list(found["lambdas"])} == {
-        **settings, **{setting: value for setting, value in VARIANTS[name].items() if setting in settings}}
+        **settings, **{setting: value for setting, value in variants.CONFIGURATIONS[name].items() if setting in settings}}
 
 
 def test_untrained_is_the_model_as_it_starts(data):
-    spec = tiny(ablation_specs, "untrained")
+    spec = tiny(ablation.specs, "untrained")
     (model,), (history,) = fit([spec], data)
     start = DecoderFreeSAE(8, 6, reduction="sum", seed=1, dtype=torch.float64)
     assert spec["epochs"] == 0 and history == {} and model.lambdas == Lambdas(0, 0, 0, 0)
@@ -162,7 +162,7 @@ def test_untrained_is_the_model_as_it_starts(data):
 
 def test_unknown_model_is_named(data):
     with pytest.raises(ValueError, match="unknown model 'VAE'"):
-        build({**tiny(benchmark_specs, "decoder-free"), "model": "VAE"}, data)
+        build({**tiny(benchmark.specs, "decoder-free"), "model": "VAE"}, data)
 
 
 def test_fit_trains_with_the_settings_of_each_spec(data, monkeypatch):
@@ -170,18 +170,24 @@ def test_fit_trains_with_the_settings_of_each_spec(data, monkeypatch):
 
     def train_together(models, x, **options):
         seen.update(options, n=len(x), starts=[model.W for model in models])
+        if after_epoch := options["after_epoch"]:
+            after_epoch()
         return ["first", "second"]
 
-    monkeypatch.setattr(experiments, "train_together", train_together)
-    specs = [tiny(ablation_specs, "var only", seed=3),
-             {**tiny(ablation_specs, "LSE only", seed=4), "lr": 0.5, "optimizer": "sgd"}]
-    models, histories = fit(specs, data)
+    monkeypatch.setattr(protocol, "train_together", train_together)
+    specs = [tiny(ablation.specs, "var only", seed=3),
+             {**tiny(ablation.specs, "LSE only", seed=4), "lr": 0.5, "optimizer": "sgd"}]
+    watched = []
+    models, histories = fit(specs, data, watch=watched.append)
     starts = seen.pop("starts")
     assert all(torch.equal(start, build(spec, data).W) for start, spec in zip(starts, specs, strict=True))
-    assert [model.lambdas for model in models] == [ABLATION["var only"], ABLATION["LSE only"]]
-    assert histories == ["first", "second"]
+    assert [model.lambdas for model in models] == [ablation.CORNERS["var only"], ablation.CORNERS["LSE only"]]
+    assert histories == ["first", "second"] and watched == [models]
+    built = fit(specs, data, build=lambda spec, data: build({**spec, "seed": 9}, data))[0]
+    assert all(torch.equal(model.W, build({**specs[0], "seed": 9}, data).W) for model in built) and watched == [models]
+    del seen["starts"]
     assert seen == {"n": 80, "epochs": 2, "batch_size": 16, "optimizers": ["adam", "sgd"], "lrs": [1e-3, 0.5],
-                    "order_seeds": [10_003, 10_004], "progress": False}
+                    "order_seeds": [10_003, 10_004], "after_epoch": None, "progress": False}
 
 
 # Groups
@@ -235,16 +241,15 @@ def tiny_book(data, monkeypatch, tmp_path):
     """Every experiment on the tiny data, with results in a folder of its own."""
     for name, value in TINY.items():
         monkeypatch.setitem(PROTOCOL, name, value)
-    monkeypatch.setitem(PROFILES, "smoke", Profile(2, 2, 2, None, None, "float64"))
-    monkeypatch.setattr(experiments, "load_data", {"smoke": data}.get)
-    monkeypatch.setattr(experiments, "yardsticks", partial(yardsticks, K=3))
+    monkeypatch.setitem(PROFILES, "smoke", Profile(2, 2, None, None, "float64"))
+    monkeypatch.setattr(protocol, "load_data", {"smoke": data}.get)
     monkeypatch.setattr(records, "RESULTS", tmp_path)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_run_is_finite_json_and_repeatable(experiment, tiny_book):
     for specs in groups(EXPERIMENTS[experiment].specs("smoke")):
-        found, again = (run_group(experiment, specs, profile="smoke") for _ in range(2))
+        found, again = (run_group(EXPERIMENTS[experiment], specs, profile="smoke") for _ in range(2))
         for spec, record, other in zip(specs, found, again, strict=True):
             assert record.keys() == {"metrics", "history", "seconds", "train_seconds", "trained_together", "threads"}
             assert json.loads(json.dumps(record, allow_nan=False)) == record
@@ -257,8 +262,8 @@ def test_run_is_finite_json_and_repeatable(experiment, tiny_book):
 @pytest.mark.parametrize("experiment", ["ablation", "benchmark", "reconstruction", "variants"])
 def test_a_record_is_that_of_the_model_trained_alone(experiment, tiny_book):
     specs = groups(EXPERIMENTS[experiment].specs("smoke"))[0]
-    for spec, record in zip(specs, run_group(experiment, specs, profile="smoke"), strict=True):
-        alone, = run_group(experiment, [spec], profile="smoke")
+    for spec, record in zip(specs, run_group(EXPERIMENTS[experiment], specs, profile="smoke"), strict=True):
+        alone, = run_group(EXPERIMENTS[experiment], [spec], profile="smoke")
         assert spec["epochs"] > 0 and record["history"].keys() == alone["history"].keys()
         for name, values in record["history"].items():  # stored with 6 digits
             np.testing.assert_allclose(values, alone["history"][name], atol=2e-6)
@@ -269,24 +274,25 @@ def test_a_record_is_that_of_the_model_trained_alone(experiment, tiny_book):
 def test_a_group_runs_on_the_chosen_device(chosen, expected, tiny_book, monkeypatch):
     seen = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(experiments, "fit", lambda specs, data: seen.extend(part.device.type for part in data) or ([], []))
-    run_group("ablation", ablation_specs("smoke"), profile="smoke", **chosen)
+    monkeypatch.setattr(ablation, "fit", lambda specs, data: seen.extend(part.device.type for part in data) or ([], []))
+    run_group(ablation, ablation.specs("smoke"), profile="smoke", **chosen)
     assert seen == [expected] * 4
 
 
 def test_the_time_of_a_group_is_shared_by_its_models(tiny_book, monkeypatch):
     clock = iter([0, 10, 10, 11, 11, 14])  # the group trains for 10 s, the models are evaluated in 1 s and 3 s
-    monkeypatch.setattr(experiments, "time", SimpleNamespace(perf_counter=clock.__next__))
-    specs = [tiny(variant_specs, name) for name in ("as published", "softplus")]
-    found = run_group("variants", specs, profile="smoke")
+    monkeypatch.setattr(protocol, "time", SimpleNamespace(perf_counter=clock.__next__))
+    specs = [tiny(variants.specs, name) for name in ("as published", "softplus")]
+    found = run_group(variants, specs, profile="smoke")
     assert [(record["train_seconds"], record["seconds"]) for record in found] == [(5, 6), (5, 8)]
 
 
 def test_the_yardsticks_are_an_experiment_without_a_model(data, tiny_book):
     specs = EXPERIMENTS["yardsticks"].specs("smoke")
     assert specs == [{"name": "yardsticks", "seed": 0}]
-    record, = run_group("yardsticks", specs, profile="smoke")
-    assert record["metrics"] == yardsticks(data, K=3) and record["history"] == {} and record["trained_together"] == 1
+    record, = run_group(yardsticks, specs, profile="smoke")
+    assert record["metrics"] == yardsticks.yardsticks(data, K=PROTOCOL["K"])
+    assert record["history"] == {} and record["trained_together"] == 1
 
 
 def test_the_whole_book_makes_one_file_an_experiment_and_repeats_nothing(tiny_book, tmp_path, monkeypatch):
@@ -296,7 +302,7 @@ def test_the_whole_book_makes_one_file_an_experiment_and_repeats_nothing(tiny_bo
         assert json.loads((tmp_path / "smoke" / f"{name}.json").read_text()) == result
         assert [run["spec"] for run in result["runs"]] == EXPERIMENTS[name].specs("smoke")
         assert result["provenance"]["call"]["runs"] == sum(len(other["runs"]) for other in made.values())
-    monkeypatch.setattr(experiments, "fit", None)
+    monkeypatch.setattr(benchmark, "fit", None)
     assert run_experiments("smoke", ["benchmark"], workers=1) == {"benchmark": made["benchmark"]}
 
 
@@ -310,10 +316,10 @@ def test_with_a_gpu_there_is_one_process(gpu, workers, expected, monkeypatch):
 
 
 def test_a_metric_that_is_not_defined_is_stored_as_null(data, monkeypatch):
-    spec = {**tiny(ablation_specs, "LSE only"), "optimizer": "sgd", "lr": 10.0}  # kills every unit at once
+    spec = {**tiny(ablation.specs, "LSE only"), "optimizer": "sgd", "lr": 10.0}  # kills every unit at once
     positive = data._replace(x_train=data.x_train.abs(), x_test=data.x_test.abs())
-    monkeypatch.setattr(experiments, "load_data", {"smoke": positive}.get)
-    found = run_group("ablation", [spec], profile="smoke")[0]["metrics"]
+    monkeypatch.setattr(protocol, "load_data", {"smoke": positive}.get)
+    found = run_group(ablation, [spec], profile="smoke")[0]["metrics"]
     assert found["dead_units"] == found["never_active"] == 6 and found["redundancy"] is None
     assert found["near_copies"] == 0 and found["responsibility_entropy"] == pytest.approx(np.log(6))
 
@@ -336,13 +342,13 @@ def best_affine(regressors, x):
 
 
 @pytest.mark.parametrize("specs_of, name", [
-    (ablation_specs, "LSE + var"), (reconstruction_specs, "LSE + reconstruction")])
+    (ablation.specs, "LSE + var"), (reconstruction.specs, "LSE + reconstruction")])
 def test_code_metrics_beside_numpy(specs_of, name, data):
     model = uneven(specs_of, name, data)
     found = code_metrics(model, data)
     x_train, x = data.x_train.numpy(), data.x_test.numpy()
     W = model.W.detach().numpy()
-    b = (model.b if specs_of is ablation_specs else model.b_enc).detach().numpy()
+    b = (model.b if specs_of is ablation.specs else model.b_enc).detach().numpy()
     E_train, E = np.maximum(x_train @ W.T + b, 0), np.maximum(x @ W.T + b, 0)
     r = np.exp(-E) / np.exp(-E).sum(axis=1, keepdims=True)
     variances = E.var(axis=0, ddof=1)
@@ -358,8 +364,8 @@ def test_code_metrics_beside_numpy(specs_of, name, data):
     assert len(set(found["dead_by_threshold"])) > 1 and len(set(found["l0_by_threshold"])) > 1, "thresholds matter here"
     assert found["never_active"] == (E_train.max(axis=0) == 0).sum() == 2 and (E.max(axis=0) == 0).sum() == 1
     assert found["near_copies"] == 2 and np.isnan(found["redundancy"])
-    b_dec = 0 if specs_of is ablation_specs else model.b_dec.detach().numpy()
-    W_dec = W if specs_of is ablation_specs else model.W_dec.detach().numpy()
+    b_dec = 0 if specs_of is ablation.specs else model.b_dec.detach().numpy()
+    W_dec = W if specs_of is ablation.specs else model.W_dec.detach().numpy()
     V = best_affine(E_train, x_train)
     varying = np.corrcoef(E[:, variances > 0], rowvar=False)
     for name, expected in {
@@ -377,8 +383,8 @@ def test_code_metrics_beside_numpy(specs_of, name, data):
 
 
 def test_ablation_metrics_add_probe_and_correlations(data):
-    model = build(tiny(ablation_specs, "LSE + var"), data)
-    found, E = ablation_metrics(model, data), model.encode(data.x_test).detach()
+    model = build(tiny(ablation.specs, "LSE + var"), data)
+    found, E = ablation.evaluate(model, data), model.encode(data.x_test).detach()
     assert found.items() >= probed_metrics(model, data).items() >= code_metrics(model, data).items()
     assert found["redundancy"] == metrics.redundancy(E) > 0
     a_train = model.encode(data.x_train).detach()
@@ -387,8 +393,8 @@ def test_ablation_metrics_add_probe_and_correlations(data):
 
 
 def test_benchmark_metrics_of_the_decoder_free_model(data):
-    model = build(tiny(benchmark_specs, "decoder-free"), data)
-    found, E = benchmark_metrics(model, data), model.encode(data.x_test).detach()
+    model = build(tiny(benchmark.specs, "decoder-free"), data)
+    found, E = benchmark.evaluate(model, data), model.encode(data.x_test).detach()
     W = model.W.detach()
     assert found["parameters"] == 6 * 8 + 6
     assert found["mse_own"] == found["mse_transpose"] == metrics.mse(data.x_test, E @ W)
@@ -400,10 +406,10 @@ def test_benchmark_metrics_of_the_decoder_free_model(data):
     assert found["dead_by_threshold"] == [metrics.dead_units(E, threshold=threshold) for threshold in THRESHOLDS]
 
 
-@pytest.mark.parametrize("name", BENCHMARK)
+@pytest.mark.parametrize("name", benchmark.CONFIGURATIONS)
 def test_decoders_fitted_on_the_training_set_beside_numpy(name, data):
-    model = uneven(benchmark_specs, name, data)
-    found = benchmark_metrics(model, data)
+    model = uneven(benchmark.specs, name, data)
+    found = benchmark.evaluate(model, data)
     (a_train, x_train), (a, x) = ((model.encode(x).detach().numpy(), x.numpy()) for x in (data.x_train, data.x_test))
     W = model.W.detach().numpy()
     pixels = (a_train @ W).reshape(-1, 1)  # one equation for each pixel of each sample
@@ -418,10 +424,10 @@ def test_decoders_fitted_on_the_training_set_beside_numpy(name, data):
 
 
 def test_benchmark_metrics_of_a_model_with_a_decoder(data):
-    model = build(tiny(benchmark_specs, "standard SAE"), data)
+    model = build(tiny(benchmark.specs, "standard SAE"), data)
     with torch.no_grad():
         model.W_dec[0] *= 2  # no longer tied, nor a multiple of the encoder
-    found, a = benchmark_metrics(model, data), model.encode(data.x_test).detach()
+    found, a = benchmark.evaluate(model, data), model.encode(data.x_test).detach()
     assert found["parameters"] == 2 * 6 * 8 + 6 + 8 and "mse_transpose_of_s" not in found
     assert found["mse_own"] == metrics.mse(data.x_test, model.decode(a).detach())
     assert found["mse_transpose"] == metrics.mse(data.x_test, a @ model.W.detach())
@@ -431,7 +437,7 @@ def test_benchmark_metrics_of_a_model_with_a_decoder(data):
 
 
 def test_yardsticks_beside_sklearn(data):
-    found = yardsticks(data, K=3)
+    found = yardsticks.yardsticks(data, K=3)
     mean = data.x_train.mean(dim=0).expand_as(data.x_test)
     pca = PCA(3, svd_solver="full").fit(data.x_train)
     projected = torch.from_numpy(pca.inverse_transform(pca.transform(data.x_test)))
@@ -440,4 +446,4 @@ def test_yardsticks_beside_sklearn(data):
         np.testing.assert_allclose(found[f"fvu_{name}"], metrics.fvu(data.x_test, x_hat), **CLOSE)
     assert found["fvu_pca"] < 1 <= found["fvu_mean"] < found["fvu_zero"]
     assert found["probe_accuracy"] == metrics.linear_probe(data.x_train, data.y_train, data.x_test, data.y_test)
-    np.testing.assert_allclose(yardsticks(data, K=8)["mse_pca"], 0, atol=1e-20)  # squares of 1e-16
+    np.testing.assert_allclose(yardsticks.yardsticks(data, K=8)["mse_pca"], 0, atol=1e-20)  # squares of 1e-16

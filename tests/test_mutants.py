@@ -20,7 +20,7 @@ QUIET = ["-q", "-x", "-s", "--tb=line", "--assert=plain", "-o", "addopts="] + [
 
 
 def owners_of(mutant: Mutant) -> list[str]:
-    return [str(TESTS / (name if "::" in name else f"test_{mutant.module}.py::{name}")) for name in mutant.owners.split()]
+    return [str(TESTS / (name if "::" in name else f"test_{mutant.module.split('/')[0]}.py::{name}")) for name in mutant.owners.split()]
 
 
 def take_out_own_modules() -> dict:

@@ -121,7 +121,7 @@ def test_times_are_summed_over_the_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(execute.ledger, "GENERATED", tmp_path / "generated")
     execute.write_times("quick", [["experiments", 60.5], ["notebooks", 90.0]], 2345)
     page, written = (tmp_path / "generated" / "times.md").read_text(), json.loads((tmp_path / "quick" / "times.json").read_text())
-    assert "| together | 150.5 |" in page and "was 2345 MiB" in page and "5 of them in 33 seconds" in page
+    assert "| together | 150.5 |" in page and "was 2345 MiB" in page and ": 5 in 33 seconds of wall time by 2 processes." in page
     for name in execute.EXPERIMENTS:
         assert f"| {name} | 2 | 30.0 | 12.0 |" in page
         assert written["experiments"][name] == {"runs": 2, "training": 30.0, "evaluation": 12.0}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from math import inf, isnan, nan
 
@@ -11,6 +12,7 @@ import torch
 from scipy import stats
 
 from dfsae import records
+from dfsae.experiments import EXPERIMENTS
 
 
 @pytest.fixture
@@ -22,11 +24,9 @@ def results(tmp_path, monkeypatch):
 
 @pytest.fixture
 def package_copy(tmp_path, monkeypatch):
-    """A copy of the code that determines a run, which a test may change."""
+    """A copy of the package, which a test may change."""
     folder = tmp_path / "root" / "dfsae"
-    folder.mkdir(parents=True)
-    for name in records.TRAINING_CODE:
-        (folder / f"{name}.py").write_text((records.ROOT / "dfsae" / f"{name}.py").read_text())
+    shutil.copytree(records.ROOT / "dfsae", folder, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(records, "ROOT", tmp_path / "root")
     return folder
 
@@ -128,7 +128,7 @@ def test_result_holds_every_run_with_its_provenance(results):
     assert result["runs"][0] == {"experiment": "trial", "spec": {"name": "A", "seed": 1}, "seed": 1,
                                  "metrics": {"score": 10.0}, "history": {"total": [1.0]}, "seconds": 0.5}
     about = result["provenance"]
-    assert about["profile"] == "smoke" and about["code"] == records.code_fingerprint()
+    assert about["profile"] == "smoke" and about["code"] == records.code_fingerprint("trial")
     assert about["seconds"] == 1.0 and about["threads"] >= 1 and about["cpu"]
     assert about["call"].keys() == {"wall_seconds", "runs", "processes"} and about["call"]["wall_seconds"] >= 0
     assert about["call"]["runs"] == 2 and about["call"]["processes"] == 1
@@ -186,7 +186,7 @@ def test_what_determines_a_run_makes_it_run_again(results, monkeypatch):
     assert seeds_run(1, 2, 3, lr=0.1) == [3], "a further seed only"
     monkeypatch.setattr(records, "version", lambda name: "0")
     assert seeds_run(1, lr=0.1) == [1], "other libraries"
-    monkeypatch.setattr(records, "code_fingerprint", lambda: "other code")
+    monkeypatch.setattr(records, "code_fingerprint", lambda experiment: "other code")
     assert seeds_run(1, lr=0.1) == [1], "other code"
     assert seeds_run(1, lr=0.1) == []
 
@@ -217,7 +217,7 @@ def test_results_whose_runs_are_the_same_are_left_as_they_are(results, monkeypat
     assert again["other"]["provenance"]["commit"] == "later" and again["other"]["provenance"]["call"]["runs"] == 1
     last = go(Runner(), 1, 2, 3)["provenance"]
     assert last["commit"] == "later" and last["call"]["runs"] == 1 and last["seconds"] == 1.5
-    monkeypatch.setattr(records, "code_fingerprint", lambda: "other code")
+    monkeypatch.setattr(records, "code_fingerprint", lambda experiment: "other code")
     assert go(Runner(), 1, 2, 3)["provenance"]["code"] == "other code", "made anew, though with the same outcome"
 
 
@@ -338,27 +338,37 @@ def test_published_numbers_are_those_of_the_paper():
 # Fingerprint
 
 def test_fingerprint_ignores_comments_docstrings_and_layout(package_copy):
-    before, path = records.code_fingerprint(), package_copy / "objective.py"
+    before, path = records.code_fingerprint("ablation"), package_copy / "objective.py"
     text = path.read_text()
     assert '"""Eq. 1: ' in text
     path.write_text(text.replace('"""Eq. 1: ', '"""Other words: ').replace("\n\n\n", "\n\n# A comment.\n\n\n"))
-    assert path.read_text() != text and records.code_fingerprint() == before
+    assert path.read_text() != text and records.code_fingerprint("ablation") == before
 
 
 @pytest.mark.parametrize("name, old, new", [
     ("objective", "EPS = 1e-6", "EPS = 1e-5"), ("training", "batch_size: int = 128", "batch_size: int = 64"),
     ("metrics", "> threshold", ">= threshold"), ("data", "div_(255)", "div_(256)"),
-    ("experiments", '"K": 64', '"K": 32'), ("encoder", "fan_in ** -0.5", "fan_in ** -1"),
-    ("baselines", "l1: float = 0.01", "l1: float = 0.1"),
+    ("experiments/protocol", '"K": 64', '"K": 32'), ("encoder", "fan_in ** -0.5", "fan_in ** -1"),
+    ("baselines", "l1: float = 0.01", "l1: float = 0.1"), ("experiments/codes", "0.1, 1.0)", "0.1, 10.0)"),
+    ("experiments/ablation", "seeds=3", "seeds=4"),
 ])
 def test_fingerprint_changes_with_the_code(name, old, new, package_copy):
-    before, path = records.code_fingerprint(), package_copy / f"{name}.py"
+    before, path = records.code_fingerprint("ablation"), package_copy / f"{name}.py"
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
-    assert records.code_fingerprint() != before
+    assert records.code_fingerprint("ablation") != before
 
 
-def test_fingerprint_of_the_copy_is_that_of_the_repository(request):
-    before = records.code_fingerprint()
+@pytest.mark.parametrize("name", ["checks", "claims", "plots", "records", "experiments/__init__", "experiments/benchmark"])
+def test_fingerprint_is_of_what_the_experiment_imports(name, package_copy):
+    before, path = {name: records.code_fingerprint(name) for name in EXPERIMENTS}, package_copy / f"{name}.py"
+    path.write_text(path.read_text() + "\nADDED = 1\n")
+    assert [other for other in EXPERIMENTS if records.code_fingerprint(other) != before[other]] == \
+        [other for other in EXPERIMENTS if name == f"experiments/{other}"]
+
+
+def test_experiments_have_fingerprints_of_their_own_which_the_copy_has_too(request):
+    before = [records.code_fingerprint(name) for name in EXPERIMENTS]
+    assert len(set(before)) == len(EXPERIMENTS)
     request.getfixturevalue("package_copy")
-    assert records.code_fingerprint() == before
+    assert [records.code_fingerprint(name) for name in EXPERIMENTS] == before

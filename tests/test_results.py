@@ -10,7 +10,7 @@ RENEW = "renew results/paper on a clean checkout with: make book PROFILE=paper"
 @pytest.mark.parametrize("experiment", experiments.EXPERIMENTS)
 def test_results_come_from_this_code(experiment):
     about = records.load(experiment, "paper")["provenance"]
-    assert about["code"] == records.code_fingerprint(), RENEW
+    assert about["code"] == records.code_fingerprint(experiment), RENEW
     assert not about["uncommitted_changes"] and len(about["commit"]) == 40, RENEW
 
 

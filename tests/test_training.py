@@ -84,6 +84,20 @@ def test_history_has_every_term_of_the_objective(randn):
     close(np.array(history["lse"]) + history["var"] + history["tc"], history["total"])
 
 
+def test_after_each_epoch_the_models_hold_the_weights_of_that_moment(randn):
+    def pair():
+        return [small_model(seed=1), small_model(seed=2)]
+
+    settings = {"batch_size": 8, "order_seeds": [0, 0], "optimizers": ["adam", "sgd"], "lrs": [1e-2, 1e-3], "progress": False}
+    x, models, seen = randn(20, 4), pair(), []
+    train_together(models, x, epochs=3, after_epoch=lambda: seen.append([weights(model) for model in models]), **settings)
+    assert len(seen) == 3
+    for epochs, moment in enumerate(seen, start=1):
+        fresh = pair()
+        train_together(fresh, x, epochs=epochs, **settings)
+        assert all(torch.equal(found, weights(model)) for found, model in zip(moment, fresh, strict=True))
+
+
 def test_no_epochs_change_nothing(randn):
     model = small_model()
     assert run(model, randn(20, 4), epochs=0) == {}
