@@ -7,7 +7,7 @@ SHELL := /bin/bash
 # One thread a process: results do not depend on the number of cores, and small matrices are faster.
 export OMP_NUM_THREADS := 1
 .DELETE_ON_ERROR:
-.PHONY: book test pages lab smoke bench execute html clean
+.PHONY: book test pages lab smoke full bench execute html clean
 
 book: execute html
 	@echo "Open _build/html/index.html"
@@ -30,6 +30,10 @@ pages: .venv/installed
 # Renew the stored notebooks that nbval compares with.
 smoke: .venv/installed
 	$(BIN)/python scripts/execute.py --profile smoke --output tests/smoke
+
+# The experiments that are run once and committed, at the published scale; hours. Goes on where it stopped.
+full: .venv/installed
+	$(BIN)/python -m dfsae.experiments full
 
 # Training steps timed against bare matrix products and other libraries: results/benchmarks.json.
 bench: .venv/installed benchmarks/.venv/installed

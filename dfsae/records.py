@@ -186,7 +186,8 @@ def load(experiment: str, profile: str) -> dict:
     """
     path = RESULTS / profile / f"{experiment}.json"
     if not path.exists():
-        raise FileNotFoundError(f"{path} is missing; make it with: make book PROFILE={profile}")
+        raise FileNotFoundError(f"{path} is missing; make it with: "
+                                f"{'make full' if profile == 'full' else f'make book PROFILE={profile}'}")
     result = json.loads(path.read_text())
     if result["provenance"]["profile"] != profile:
         raise ValueError(f"{path} holds results of profile {result['provenance']['profile']!r}; "

@@ -11,6 +11,7 @@ from html import escape
 from dfsae import records
 from dfsae.claims import NOT_DECIDABLE, criteria_hash, verdict
 from dfsae.data import ROOT
+from dfsae.experiments import FULL
 
 GENERATED = ROOT / "book" / "generated"
 NOTEBOOKS = ROOT / "notebooks"
@@ -76,7 +77,7 @@ def criterion_fixed(claim: dict) -> str:
     """When the criterion of a claim was fixed, seen from the results that it judges."""
     found = []
     for experiment in claim.get("results", []):
-        about = records.load(experiment, "paper")["provenance"]
+        about = records.load(experiment, "full" if experiment in FULL else "paper")["provenance"]
         found.append(about.get("criteria", {}).get(claim["id"]))
     if not found:
         return ""
@@ -89,6 +90,7 @@ def criterion_fixed(claim: dict) -> str:
 
 def score(rows: list[dict]) -> str:
     """One sentence: how many claims, and how many of each verdict."""
+    rows = [row for row in rows if "origin" not in row]
     n = Counter(row["verdict"] for row in rows)
     theory = sum(n[name] for name in VERDICTS[:3])
     empirical = sum(n[name] for name in VERDICTS[3:6])
@@ -123,9 +125,15 @@ def chapter(row: dict) -> str:
     return "Figures" if row["place"].startswith("Figure") else row["place"][0]
 
 
-def place_name(place: str) -> str:
-    """"Section 2.4", "Figure 3"."""
-    return place if place.startswith("Figure") else f"Section {place}"
+def source(row: dict) -> str:
+    """Whose statement it is, and where it stands: "Paper, Section 2.4", "Predicted here, Section 5.5"."""
+    place = row["place"] if row["place"].startswith("Figure") else f"Section {row['place']}"
+    return f"{row.get('origin', 'paper').capitalize()}, {place}"
+
+
+def words(row: dict) -> str:
+    """The statement as HTML: the draft's words as a quotation, others plainly."""
+    return html(row["quote"]) if "origin" in row else f"<q>{html(row['quote'])}</q>"
 
 
 def check_line(outcome: dict) -> str:
@@ -141,8 +149,8 @@ def section_list(rows: list[dict], section: str) -> str:
     """The claims of one section with their verdicts, and those of others that say the same, for its chapter."""
     own = [row for row in rows if row["place"] == section]
     also = [row for row in rows if row not in own and any(name.startswith(f"{section}:") for name in row["covers"])]
-    items = [f'<li>{badge(row, "../book/ledger.html")} <q>{html(row["quote"])}</q>'
-             + (f' <span class="elsewhere">({place_name(row["place"])})</span>' if row in also else "")
+    items = [f'<li>{badge(row, "../book/ledger.html")} {words(row)}'
+             + (f' <span class="elsewhere">({source(row)})</span>' if row in also else "")
              + (f' <span class="condition">{html(row["condition"])}</span>' if "condition" in row else "") + "</li>"
              for row in own + also]
     return raw(f'<ul class="claims">{"".join(items)}</ul>') if items else ""
@@ -167,10 +175,10 @@ def ledger_table(rows: list[dict], ledger: dict, outcomes: list[dict]) -> str:
         variants = f'<p class="tolerance">{rejected} wrong variant{"s" * (rejected > 1)} rejected.</p>' if rejected else ""
         body.append(
             f'<tr id="{slug(row["id"])}" data-section="{chapter(row)}" '
-            f'data-verdict="{row["verdict"]}"><th scope="row">{escape(row["id"])}<span class="kind">{row["kind"]}</span></th>'
-            f'<td><q>{html(row["quote"])}</q></td><td>{badge(row)}{"".join(why)}{bears}</td>'
+            f'data-verdict="{row["verdict"]}"><th scope="row">{escape(row["id"])}<span class="kind">{row.get("origin", row["kind"])}</span></th>'
+            f'<td>{words(row)}</td><td>{badge(row)}{"".join(why)}{bears}</td>'
             f'<td>{criterion}<ul class="evidence">{evidence}</ul>{variants}</td></tr>')
-    return raw('<table class="ledger"><thead><tr><th scope="col">claim</th><th scope="col">the paper’s words</th>'
+    return raw('<table class="ledger"><thead><tr><th scope="col">claim</th><th scope="col">the paper’s words, or ours</th>'
                '<th scope="col">verdict</th><th scope="col">criterion and checks</th></tr></thead>'
                f'<tbody>{"".join(body)}</tbody></table>')
 
@@ -220,7 +228,7 @@ def corrections(rows: list[dict], ledger: dict, outcomes: list[dict]) -> str:
                        if outcome["kind"] == "refutes" or (outcome["kind"] == "assess" and not outcome["passed"])]
             shown = [outcome for name in row.get("corrected_by", []) for outcome in outcomes
                      if outcome["claim"] == name and outcome["kind"] in ("check", "assess")]
-            text.append(f"### {row['id']}\n\n:::{{admonition}} Paper, {place_name(row['place'])}\n"
+            text.append(f"### {row['id']}\n\n:::{{admonition}} {source(row)}\n"
                         f":class: paper\n{row['quote']}\n:::\n\n**Instead.** {row['correction']}\n\n**Why.**\n")
             text.append(raw(f'<ul class="evidence">{"".join(map(check_line, against))}</ul>'))
             for name in row.get("corrected_by", []):

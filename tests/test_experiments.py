@@ -13,13 +13,19 @@ from dfsae import experiments, metrics, records
 from dfsae.baselines import PublishedSAE, ReconstructedEnergies, StandardSAE
 from dfsae.data import Dataset
 from dfsae.encoder import DecoderFreeSAE
-from dfsae.experiments import EXPERIMENTS, ablation, benchmark, protocol, reconstruction, run_experiments, variants, yardsticks
+from dfsae.experiments import (
+    EXPERIMENTS, FULL, ablation, benchmark, drift, dynamics, fixed_scale, protocol, reconstruction, run_experiments, variants,
+    yardsticks,
+)
 from dfsae.experiments.codes import THRESHOLDS, code_metrics, probed_metrics
 from dfsae.experiments.protocol import (
     MAY_DIFFER, PROFILES, PROTOCOL, Profile, build, fit, get_profile, groups, load_data, run_group, select_device,
 )
+from dfsae.features import unpack
+from dfsae.fixed_scale import FixedScaleSAE
 from dfsae.objective import EPS, Lambdas
 
+ALL = EXPERIMENTS | FULL
 TINY = {"K": 6, "batch_size": 16}
 # Float64 sums over 80 samples: a margin of 1e3 for another CPU.
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
@@ -51,7 +57,7 @@ def test_profiles():
 
 
 @pytest.mark.parametrize("function", [
-    get_profile, ablation.specs, benchmark.specs, reconstruction.specs, variants.specs, load_data])
+    get_profile, load_data, *(experiment.specs for experiment in ALL.values() if experiment is not yardsticks)])
 def test_unknown_profile_is_named(function):
     with pytest.raises(ValueError, match=r"profile must be one of \['paper', 'quick', 'smoke'\], got 'papper'"):
         function("papper")
@@ -95,6 +101,46 @@ def test_reconstruction_is_with_eq1_and_without_from_two_starts():
         assert ("LSE" in spec["name"], "tied" in spec["name"]) == (spec["lse"] == 1, spec["start"] == "tied")
 
 
+def test_the_dynamics_are_the_published_sweep_and_their_controls():
+    assert [(spec["optimizer"], spec["lr"]) for spec in dynamics.specs("paper")[:8]] == \
+        list(product(("sgd", "adam"), (1e-4, 1e-3, 1e-2, 1e-1)))
+    assert all(spec["lambdas"] == [1, 1, 1, 0] and f"{spec['optimizer']} {spec['lr']:g}" == spec["name"]
+               for spec in dynamics.specs("paper"))
+    controls = drift.specs("paper")[:12]
+    assert {(spec["K"], spec["optimizer"], spec["lr"], spec["lambdas"][0]) for spec in controls} == \
+        {(K, *choice, lse) for K, choice, lse in product((16, 32, 64), (("sgd", 1e-2), ("adam", 1e-3)), (0, 1))}
+    for spec in controls:
+        assert spec["name"] == f"{spec['optimizer']}, K = {spec['K']}{'' if spec['lambdas'][0] else ', without LSE'}"
+    assert [(spec["radius"], spec["lambdas"]) for spec in fixed_scale.specs("paper")[:5]] == \
+        [(1, [1, 1, 1, 0]), (4, [1, 1, 1, 0]), (16, [1, 1, 1, 0]), (64, [1, 1, 1, 0]), (16, [0, 1, 1, 0])]
+
+
+def test_the_scale_is_watched_after_every_epoch(data):
+    spec = {**tiny(dynamics.specs, "sgd 0.1"), "epochs": 3}
+    (model,), (history,) = dynamics.fit([spec], data)
+    plain, = fit([spec], data)[0]
+    assert torch.equal(model.W, plain.W), "watching changes nothing"
+    W, b = model.W.detach().numpy(), model.b.detach().numpy()
+    norms = (np.column_stack([W, b]) ** 2).sum(axis=1)
+    E = np.maximum(data.x_test.numpy() @ W.T + b, 0)
+    r = np.exp(-E) / np.exp(-E).sum(axis=1, keepdims=True)
+    assert all(len(history[name]) == 3 for name in ("total", "scale_part", "square_norm", "pull"))
+    for name, expected in {"scale_part": -np.log(norms).sum(), "square_norm": norms.sum(),
+                           "pull": 16 * (r * E).sum(axis=1).mean()}.items():
+        np.testing.assert_allclose(history[name][-1], expected, err_msg=name, **CLOSE)
+    assert history["square_norm"][0] != history["square_norm"][-1]
+
+
+def test_a_fixed_scale_model_follows_its_spec(data):
+    spec = tiny(fixed_scale.specs, "norm 16, without LSE", seed=4)
+    model = fixed_scale.build(spec, data)
+    assert type(model) is FixedScaleSAE and model.radius == 16 and model.lambdas == Lambdas(0, 1, 1)
+    assert (model.reduction, model.activation, model.eps) == ("sum", "relu", 1e-6)
+    assert torch.equal(model.W, build({**tiny(ablation.specs, "var only", seed=4)}, data).W)
+    trained, = fixed_scale.fit([spec], data)[0]
+    assert type(trained) is FixedScaleSAE and not torch.equal(trained.W, model.W)
+
+
 def test_a_variant_changes_one_choice_of_the_full_objective():
     baseline = {**PROTOCOL, "model": "DecoderFreeSAE", "lambdas": [1, 1, 1, 0], "init_scale": 1.0}
     assert [tuple(change.values()) for change in variants.CONFIGURATIONS.values()] == [
@@ -109,15 +155,21 @@ def test_a_variant_changes_one_choice_of_the_full_objective():
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("specs_of, names, seeds, part", [
     (ablation.specs, ablation.CORNERS, 3, 1), (benchmark.specs, benchmark.CONFIGURATIONS, 5, 1),
-    (reconstruction.specs, reconstruction.CONFIGURATIONS, 3, 1), (variants.specs, variants.CONFIGURATIONS, 3, 5)])
+    (reconstruction.specs, reconstruction.CONFIGURATIONS, 3, 1), (variants.specs, variants.CONFIGURATIONS, 3, 5),
+    (dynamics.specs, dynamics.CONFIGURATIONS, 3, 1), (drift.specs, drift.CONFIGURATIONS, 5, 1),
+    (fixed_scale.specs, fixed_scale.CONFIGURATIONS, 5, 1)])
 def test_specs_are_every_name_with_every_seed(profile, specs_of, names, seeds, part):
     specs, size = specs_of(profile), get_profile(profile)
+    if profile == "quick":
+        seeds = {dynamics.specs: 1}.get(specs_of, seeds)
     assert sorted((spec["name"], spec["seed"]) for spec in specs) == \
-        sorted(product(names, range(1, (seeds if profile == "paper" else 2) + 1)))
+        sorted(product(names, range(1, (seeds if profile == "paper" else min(seeds, 2)) + 1)))
     assert json.loads(json.dumps(specs)) == specs, "a record holds its spec as JSON"
     for spec in specs:
         assert spec["epochs"] == (0 if spec["name"] == "untrained" else max(1, size.epochs // part))
-        assert specs_of is variants.specs or PROTOCOL.items() <= spec.items()
+        changed = {key for key, value in PROTOCOL.items() if spec[key] != value}
+        assert changed <= {dynamics.specs: {"optimizer", "lr"}, drift.specs: {"K", "optimizer", "lr"},
+                           variants.specs: set(PROTOCOL)}.get(specs_of, set())
 
 
 # Models
@@ -219,9 +271,9 @@ def test_what_may_differ_does_not_separate(setting):
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("experiment", ALL)
 def test_every_spec_is_in_one_group_of_models_alike(experiment, profile):
-    specs = EXPERIMENTS[experiment].specs(profile)
+    specs = ALL[experiment].specs(profile)
     found = groups(specs)
     assert sorted(map(json.dumps, chain(*found))) == sorted(map(json.dumps, specs))
     for key in ("model", "K", "batch_size", "epochs", "eps", "reduction"):
@@ -229,9 +281,10 @@ def test_every_spec_is_in_one_group_of_models_alike(experiment, profile):
 
 
 def test_sizes_of_the_groups_of_the_paper():
-    sizes = {name: sorted(map(len, groups(experiment.specs("paper")))) for name, experiment in EXPERIMENTS.items()}
+    sizes = {name: sorted(map(len, groups(experiment.specs("paper")))) for name, experiment in ALL.items()}
     assert sizes == {"ablation": [3, 7, 7, 7], "benchmark": [5, 5, 5], "reconstruction": [4, 4, 4],
-                     "variants": [3] * 5 + [5] * 3, "yardsticks": [1]}
+                     "variants": [3] * 5 + [5] * 3, "yardsticks": [1], "dynamics": [8] * 3, "drift": [4] * 15,
+                     "fixed_scale": [2] * 5 + [5] * 3}
 
 
 # Runs
@@ -246,10 +299,10 @@ def tiny_book(data, monkeypatch, tmp_path):
     monkeypatch.setattr(records, "RESULTS", tmp_path)
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("experiment", ALL)
 def test_run_is_finite_json_and_repeatable(experiment, tiny_book):
-    for specs in groups(EXPERIMENTS[experiment].specs("smoke")):
-        found, again = (run_group(EXPERIMENTS[experiment], specs, profile="smoke") for _ in range(2))
+    for specs in groups(ALL[experiment].specs("smoke")):
+        found, again = (run_group(ALL[experiment], specs, profile="smoke") for _ in range(2))
         for spec, record, other in zip(specs, found, again, strict=True):
             assert record.keys() == {"metrics", "history", "seconds", "train_seconds", "trained_together", "threads"}
             assert json.loads(json.dumps(record, allow_nan=False)) == record
@@ -259,14 +312,14 @@ def test_run_is_finite_json_and_repeatable(experiment, tiny_book):
             assert other["metrics"] == record["metrics"] and other["history"] == record["history"]
 
 
-@pytest.mark.parametrize("experiment", ["ablation", "benchmark", "reconstruction", "variants"])
+@pytest.mark.parametrize("experiment", ["ablation", "benchmark", "reconstruction", "variants", "dynamics", "fixed_scale"])
 def test_a_record_is_that_of_the_model_trained_alone(experiment, tiny_book):
-    specs = groups(EXPERIMENTS[experiment].specs("smoke"))[0]
-    for spec, record in zip(specs, run_group(EXPERIMENTS[experiment], specs, profile="smoke"), strict=True):
-        alone, = run_group(EXPERIMENTS[experiment], [spec], profile="smoke")
+    specs = groups(ALL[experiment].specs("smoke"))[0]
+    for spec, record in zip(specs, run_group(ALL[experiment], specs, profile="smoke"), strict=True):
+        alone, = run_group(ALL[experiment], [spec], profile="smoke")
         assert spec["epochs"] > 0 and record["history"].keys() == alone["history"].keys()
         for name, values in record["history"].items():  # stored with 6 digits
-            np.testing.assert_allclose(values, alone["history"][name], atol=2e-6)
+            np.testing.assert_allclose(values, alone["history"][name], atol=2e-6, rtol=1e-8)
         np.testing.assert_allclose(record["metrics"]["fvu_own"], alone["metrics"]["fvu_own"], rtol=1e-8)
 
 
@@ -297,7 +350,7 @@ def test_the_yardsticks_are_an_experiment_without_a_model(data, tiny_book):
 
 def test_the_whole_book_makes_one_file_an_experiment_and_repeats_nothing(tiny_book, tmp_path, monkeypatch):
     made = run_experiments("smoke", workers=1)
-    assert list(made) == ["ablation", "benchmark", "reconstruction", "variants", "yardsticks"]
+    assert list(made) == list(EXPERIMENTS)
     for name, result in made.items():
         assert json.loads((tmp_path / "smoke" / f"{name}.json").read_text()) == result
         assert [run["spec"] for run in result["runs"]] == EXPERIMENTS[name].specs("smoke")
@@ -312,7 +365,15 @@ def test_with_a_gpu_there_is_one_process(gpu, workers, expected, monkeypatch):
     monkeypatch.setattr(records, "run_all", lambda plan, profile, run, **options: (plan, profile, run.keywords, options))
     plan, *rest = run_experiments("paper", ["ablation", "yardsticks"], workers=workers)
     assert plan == {name: EXPERIMENTS[name].specs("paper") for name in ("ablation", "yardsticks")}
-    assert rest == ["paper", {"profile": "paper"}, {"groups": groups, "workers": expected}]
+    assert rest == ["paper", {"size": "paper"}, {"groups": groups, "workers": expected}]
+
+
+def test_the_full_profile_has_experiments_of_its_own_at_the_size_of_the_paper(monkeypatch):
+    monkeypatch.setattr(records, "run_all", lambda plan, profile, run, **options: (plan, profile, run.keywords))
+    assert run_experiments("full") == ({name: FULL[name].specs("paper") for name in FULL}, "full", {"size": "paper"})
+    assert not FULL.keys() & EXPERIMENTS.keys()
+    with pytest.raises(KeyError, match="ablation"):
+        run_experiments("full", ["ablation"])
 
 
 def test_a_metric_that_is_not_defined_is_stored_as_null(data, monkeypatch):
@@ -397,6 +458,7 @@ def test_benchmark_metrics_of_the_decoder_free_model(data):
     found, E = benchmark.evaluate(model, data), model.encode(data.x_test).detach()
     W = model.W.detach()
     assert found["parameters"] == 6 * 8 + 6
+    np.testing.assert_allclose(unpack(found["W"], 6), W / W.abs().amax(dim=1, keepdim=True), atol=0.5 / 127 + 1e-9)
     assert found["mse_own"] == found["mse_transpose"] == metrics.mse(data.x_test, E @ W)
     assert found["mse_transpose_of_s"] == metrics.mse(data.x_test, (E.amax(dim=1, keepdim=True) - E) @ W)
     assert found["published_mse"] == metrics.published_mse(data.x_test, E, W)
@@ -428,6 +490,9 @@ def test_benchmark_metrics_of_a_model_with_a_decoder(data):
     with torch.no_grad():
         model.W_dec[0] *= 2  # no longer tied, nor a multiple of the encoder
     found, a = benchmark.evaluate(model, data), model.encode(data.x_test).detach()
+    for which, W in (("W", model.W), ("W_dec", model.W_dec)):
+        W = W.detach()
+        np.testing.assert_allclose(unpack(found[which], 6), W / W.abs().amax(dim=1, keepdim=True), atol=0.5 / 127 + 1e-9)
     assert found["parameters"] == 2 * 6 * 8 + 6 + 8 and "mse_transpose_of_s" not in found
     assert found["mse_own"] == metrics.mse(data.x_test, model.decode(a).detach())
     assert found["mse_transpose"] == metrics.mse(data.x_test, a @ model.W.detach())

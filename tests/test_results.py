@@ -4,20 +4,21 @@ import pytest
 
 from dfsae import experiments, records
 
-RENEW = "renew results/paper on a clean checkout with: make book PROFILE=paper"
+RENEW = "renew results/paper and results/full on a clean checkout with: make book PROFILE=paper, make full"
+EVERY = [(name, profile) for profile, found in (("paper", experiments.EXPERIMENTS), ("full", experiments.FULL)) for name in found]
 
 
-@pytest.mark.parametrize("experiment", experiments.EXPERIMENTS)
-def test_results_come_from_this_code(experiment):
-    about = records.load(experiment, "paper")["provenance"]
+@pytest.mark.parametrize("experiment, profile", EVERY)
+def test_results_come_from_this_code(experiment, profile):
+    about = records.load(experiment, profile)["provenance"]
     assert about["code"] == records.code_fingerprint(experiment), RENEW
     assert not about["uncommitted_changes"] and len(about["commit"]) == 40, RENEW
 
 
-@pytest.mark.parametrize("experiment", experiments.EXPERIMENTS)
-def test_results_hold_every_run_of_the_protocol(experiment):
-    runs = records.load(experiment, "paper")["runs"]
-    assert [run["spec"] for run in runs] == experiments.EXPERIMENTS[experiment].specs("paper"), RENEW
+@pytest.mark.parametrize("experiment, profile", EVERY)
+def test_results_hold_every_run_of_the_protocol(experiment, profile):
+    runs = records.load(experiment, profile)["runs"]
+    assert [run["spec"] for run in runs] == (experiments.EXPERIMENTS | experiments.FULL)[experiment].specs("paper"), RENEW
     assert all(len(term) == run["spec"]["epochs"] for run in runs for term in run["history"].values())
 
 

@@ -7,25 +7,30 @@ returns them with their histories, ``evaluate(model, data)`` measures one.
 from functools import partial
 
 from dfsae import records
-from dfsae.experiments import ablation, benchmark, reconstruction, variants, yardsticks
+from dfsae.experiments import ablation, benchmark, drift, dynamics, fixed_scale, reconstruction, variants, yardsticks
 from dfsae.experiments.protocol import groups, run_group, select_device
 
 EXPERIMENTS = {"ablation": ablation, "benchmark": benchmark, "reconstruction": reconstruction, "variants": variants,
-               "yardsticks": yardsticks}
+               "yardsticks": yardsticks, "dynamics": dynamics}
+"""What ``make book`` runs, in each of its profiles."""
+
+FULL = {"drift": drift, "fixed_scale": fixed_scale}
+"""What ``make full`` runs, at the size of the profile "paper"; the book shows the committed results."""
 
 
-def run_experiments(profile: str, names: list[str] = list(EXPERIMENTS), *, workers: int | None = None) -> dict[str, dict]:
-    """Make ``results/<profile>/<name>.json`` for each name, and return the contents.
+def run_experiments(profile: str, names: list[str] | None = None, *, workers: int | None = None) -> dict[str, dict]:
+    """Make ``results/<profile>/<name>.json`` for each name, by default all, and return the contents.
 
     Finished runs are not repeated; see :func:`dfsae.records.run_all`. By default one
     process a core, or one for all if there is a GPU.
     """
     if select_device().type != "cpu":
         workers = 1
-    plan = {name: EXPERIMENTS[name].specs(profile) for name in names}
-    return records.run_all(plan, profile, partial(_run_group, profile=profile), groups=groups, workers=workers)
+    found, size = (FULL, "paper") if profile == "full" else (EXPERIMENTS, profile)
+    plan = {name: found[name].specs(size) for name in names or found}
+    return records.run_all(plan, profile, partial(_run_group, size=size), groups=groups, workers=workers)
 
 
-def _run_group(experiment: str, specs: list[dict], *, profile: str) -> list[dict]:
+def _run_group(experiment: str, specs: list[dict], *, size: str) -> list[dict]:
     """:func:`run_group` by name, in whichever process this is."""
-    return run_group(EXPERIMENTS[experiment], specs, profile=profile)
+    return run_group((EXPERIMENTS | FULL)[experiment], specs, profile=size)

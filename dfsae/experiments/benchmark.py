@@ -9,6 +9,7 @@ from dfsae.data import Dataset
 from dfsae.encoder import DecoderFreeSAE, reconstruct
 from dfsae.experiments.codes import THRESHOLDS
 from dfsae.experiments.protocol import fit, with_seeds
+from dfsae.features import pack
 from dfsae.objective import Lambdas, energy_to_activation
 
 CONFIGURATIONS = {
@@ -30,7 +31,8 @@ def evaluate(model: torch.nn.Module, data: Dataset) -> dict:
 
     "own" is the model's decoder, "transpose" W^T (Eq. 12), "transpose_scaled" W^T times
     the best single number on the training set, "transpose_affine" the same with the best
-    constant image added, "least_squares" the best affine decoder.
+    constant image added, "least_squares" the best affine decoder. "W" and "W_dec" are the weights
+    themselves, as :func:`dfsae.features.pack` has them.
     """
     a_train, a = model.encode(data.x_train), model.encode(data.x_test)
     W_dec = model.W if isinstance(model, DecoderFreeSAE) else model.W_dec
@@ -59,7 +61,10 @@ def evaluate(model: torch.nn.Module, data: Dataset) -> dict:
         "parameters": sum(p.numel() for p in model.parameters()),
         "published_mse": metrics.published_mse(data.x_test, a, W_dec),
         "mean_row_norm": float(model.W.norm(dim=1).mean()),
+        "W": pack(model.W),
     }
+    if not isinstance(model, DecoderFreeSAE):
+        found["W_dec"] = pack(model.W_dec)
     for name, x_hat in decoded():  # one at a time: each is as large as the test set
         found[f"mse_{name}"] = metrics.mse(data.x_test, x_hat)
         found[f"fvu_{name}"] = metrics.fvu(data.x_test, x_hat)
