@@ -130,6 +130,30 @@ def test_html_is_escaped_and_leaves_formulas_to_mathjax(text, expected):
     assert ledger.html(text) == expected
 
 
+@pytest.mark.parametrize("changes, source, words", [
+    ({}, "Paper, Section 5.2", "<q>No dead units</q>"),
+    ({"place": "Figure 2"}, "Paper, Figure 2", "<q>No dead units</q>"),
+    ({"origin": "predicted here"}, "Predicted here, Section 5.2", "No dead units"),
+    ({"origin": "published later"}, "Published later, Section 5.2", "No dead units"),
+])
+def test_only_words_of_the_draft_are_quoted(changes, source, words, case):
+    row = ledger.judge(*case)[0][-1] | changes
+    assert (ledger.source(row), ledger.words(row)) == (source, words)
+    assert f"</a> {words}</li>" in ledger.section_list([row], row["place"])
+    assert f"<td>{words}</td>" in ledger.ledger_table([row], case[0], [])
+    assert changes.get("origin", "empirical") in ledger.ledger_table([row], case[0], [])
+    wrong = row | {"verdict": "not reproduced", "correction": "Some die.", "consequence": "None."}
+    assert f"{{admonition}} {source}\n" in ledger.corrections([wrong], case[0], [])
+
+
+def test_a_criterion_of_the_full_profile_is_looked_up_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(ledger.records, "RESULTS", tmp_path)
+    claim = EMPIRICAL | {"results": ["drift"]}
+    ledger.records.write_json(tmp_path / "full" / "drift.json", {
+        "provenance": {"profile": "full", "criteria": {claim["id"]: criteria_hash(claim)}}})
+    assert ledger.criterion_fixed(claim) == "fixed before the run"
+
+
 def test_theorems_are_found_with_their_proofs():
     text = """# Title
 
@@ -164,7 +188,8 @@ Trivial.
 
 def test_the_score_counts_every_verdict():
     numbers = dict(zip(ledger.VERDICTS, range(11, 18), strict=True))
-    text = ledger.score([{"verdict": name} for name, n in numbers.items() for _ in range(n)])
+    rows = [{"verdict": name} for name, n in numbers.items() for _ in range(n)]
+    text = ledger.score(rows + [{"verdict": "reproduced", "origin": "predicted here"}])  # not the paper's
     assert text == ("The paper makes 98 statements that this book judges. Of 36 that mathematics or a count decides, "
                     "11 hold, 12 hold under conditions and 13 do not hold as written. Of 45 about trained models, "
                     "14 are reproduced, 15 in part and 16 not. 17 are not decidable as stated.")
