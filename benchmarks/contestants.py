@@ -20,6 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.flop_counter import FlopCounterMode
 
 from dfsae.baselines import StandardSAE
 from dfsae.encoder import DecoderFreeSAE
@@ -37,14 +38,18 @@ class Contestant(NamedTuple):
     """What a worker runs, and what that changes."""
 
     run: Callable[[int], None]
-    """Trains for a number of epochs, and goes on from there when it is called again."""
+    """Trains for a number of epochs; a second call goes on from the weights of the first.
+
+    The contestants of this module then set up their optimizer anew, and in a group their stack; the others keep it.
+    """
     parameters: list[Tensor]
 
 
 def bare_products(x: Tensor, K: int, batch_size: int, models: int) -> Contestant:
-    """The two matrix products that no training step can avoid: W x^T, and the gradient of W from that of the energies.
+    """The encoder's two matrix products: W x^T, and the gradient of W from that of the energies.
 
-    Their outputs are allocated beforehand, and a batch is a slice of x: a floor for the time of a step.
+    Their outputs are allocated beforehand, a batch is a slice of x, and one epoch has run: a floor for the time of a
+    step. The products of Eq. 5 are not part of it.
     """
     W, slope = torch.randn(models * K, x.shape[1]), torch.randn(models * K, batch_size)
     energies, gradient = torch.zeros_like(slope), torch.zeros_like(W)
@@ -55,11 +60,12 @@ def bare_products(x: Tensor, K: int, batch_size: int, models: int) -> Contestant
                 torch.mm(W, batch.mT, out=energies)
                 torch.mm(slope, batch, out=gradient)
 
+    run(1)
     return Contestant(run, [energies, gradient])
 
 
 def decoder_free(x: Tensor, K: int, batch_size: int, models: int) -> Contestant:
-    """This module: one model; the four of Section 5.2; or eight optimizers and learning rates of Section 5.1."""
+    """This module: one model; the four of Section 5.2; or Adam and SGD at four learning rates each."""
     lambdas, optimizers, lrs = {
         1: ([Lambdas()], ["adam"], [LR]),
         4: ([Lambdas(1, 0, 0), Lambdas(1, 1, 0), Lambdas(1, 1, 1), Lambdas(0, 1, 1)], ["adam"] * 4, [LR] * 4),
@@ -68,6 +74,12 @@ def decoder_free(x: Tensor, K: int, batch_size: int, models: int) -> Contestant:
     group = [DecoderFreeSAE(x.shape[1], K, reduction="sum", seed=0, lambdas=weights, dtype=x.dtype)
              for weights in lambdas]
     return together(group, x, batch_size, optimizers, lrs)
+
+
+def seeds(x: Tensor, K: int, batch_size: int, models: int) -> Contestant:
+    """This module: as many seeds of what "autograd" trains, with its optimizer."""
+    group = [DecoderFreeSAE(x.shape[1], K, reduction="sum", seed=seed, dtype=x.dtype) for seed in range(models)]
+    return together(group, x, batch_size, ["adam"] * models, [LR] * models)
 
 
 def l1_sae(x: Tensor, K: int, batch_size: int, models: int) -> Contestant:
@@ -98,9 +110,12 @@ def plain_objective(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
 
 
 def autograd(x: Tensor, K: int, batch_size: int, loader: bool = False) -> Contestant:
-    """The formulas in plain PyTorch, differentiated by it; batches are rows of x, or come from a DataLoader."""
+    """The formulas in plain PyTorch, differentiated by it; batches are x[rows], or come from a DataLoader.
+
+    Adam is the fused one, as in this module.
+    """
     model = DecoderFreeSAE(x.shape[1], K, reduction="sum", seed=0, dtype=x.dtype)
-    optimizer = torch.optim.Adam(model.parameters(), lr=LR)
+    optimizer = torch.optim.Adam(model.parameters(), lr=LR, fused=True)
     batches = DataLoader(TensorDataset(x), batch_size=batch_size, shuffle=True)
 
     def run(epochs: int) -> None:
@@ -163,6 +178,7 @@ def dictionary_learning(x: Tensor, K: int, batch_size: int, top_k: int | None = 
 
 CONTESTANTS: dict[str, Callable[..., Contestant]] = {
     "dfsae": decoder_free,
+    "dfsae, seeds": seeds,
     "dfsae L1": l1_sae,
     "autograd": lambda x, K, batch_size, models: autograd(x, K, batch_size),
     "autograd, DataLoader": lambda x, K, batch_size, models: autograd(x, K, batch_size, loader=True),
@@ -187,10 +203,30 @@ def timed(run: Callable[[int], None], epochs: int) -> float:
     return time.perf_counter() - start
 
 
+def turn(run: Callable[[int], None], products: Callable[[int], None] | None, epochs: int) -> dict[str, float | None]:
+    """Seconds of so many epochs of a contestant, and of the bare products: the mean of before and after it."""
+    before = timed(products, epochs) if products else None
+    seconds = timed(run, epochs)
+    return {"seconds": seconds, "floor": (before + timed(products, epochs)) / 2 if products else None}
+
+
+def multiply_adds(run: Callable[[int], None]) -> int:
+    """Multiply-adds of the dense matrix products of one epoch, by PyTorch's counter: two operations each."""
+    with FlopCounterMode(display=False) as counter:
+        run(1)
+    return counter.get_total_flops() // 2
+
+
+def blas() -> str:
+    """The library that computes PyTorch's matrix products on a CPU."""
+    found = re.search(r"BLAS_INFO=(\w+)", torch.__config__.show())
+    return found[1] if found else "unknown"
+
+
 def work(contestant: str, models: int, batch_size: int, batches: int, D: int, K: int, floor: bool) -> None:
     """Build a contestant on uniform data, warm it up, say with which versions, and time what is asked for.
 
-    With ``floor`` the bare products of its models are timed too, before and after it.
+    With ``floor`` the bare products of its models are timed too, before and after it, and its own are counted.
     Raises ``RuntimeError`` if the warm-up leaves the parameters as they were, or not finite.
     """
     answers = os.fdopen(os.dup(1), "w")
@@ -211,15 +247,12 @@ def work(contestant: str, models: int, batch_size: int, batches: int, D: int, K:
                            f"{sums(trained.parameters)}")
     products = bare_products(x, K, batch_size, models).run if floor else None
     installed = {found.name: found.version for found in distributions() if found.name in RECORDED}
-    print(json.dumps({"threads": torch.get_num_threads(), "versions": installed}), file=answers, flush=True)
+    print(json.dumps({"threads": torch.get_num_threads(), "versions": installed, "blas": blas(),
+                      "multiply_adds": multiply_adds(trained.run) if floor else None}), file=answers, flush=True)
     for line in sys.stdin:
-        epochs = json.loads(line)
-        before_it = timed(products, epochs) if floor else None
-        seconds = timed(trained.run, epochs)
-        around = (before_it + timed(products, epochs)) / 2 if floor else None
+        answer = turn(trained.run, products, json.loads(line))
         peak = resident("VmHWM")
-        print(json.dumps({"seconds": seconds, "floor": around, "peak_mib": peak, "model_mib": peak - before}),
-              file=answers, flush=True)
+        print(json.dumps({**answer, "peak_mib": peak, "model_mib": peak - before}), file=answers, flush=True)
 
 
 def sums(parameters: list[Tensor]) -> list[float]:

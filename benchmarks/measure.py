@@ -2,8 +2,9 @@
 
 Every contestant is a process of its own, with one thread, in ``benchmarks/.venv``. They take
 turns: each repeat runs every contestant once, in an order of its own, so that a change in the
-machine's speed meets all of them. The bare products are timed in the process of the contestant,
-before and after it. Only ratios within a repeat are results; times depend on the machine.
+machine's speed meets all of them. At the published shape the bare products are timed in the
+process of the contestant, before and after it; over widths contestants are compared with one
+another. Only ratios within a repeat are results; times depend on the machine.
 
 Writes ``results/benchmarks.json``, whole or not at all. Needs Linux and 12 GiB of memory.
 """
@@ -18,6 +19,8 @@ import tempfile
 from pathlib import Path
 from statistics import quantiles
 
+from contestants import TOP_K
+
 from dfsae.data import ROOT
 from dfsae.records import RESULTS, provenance, write_json
 
@@ -25,8 +28,9 @@ HERE = Path(__file__).resolve().parent
 PYTHON = HERE / ".venv" / "bin" / "python"
 STEPS = {"batch_size": 128, "D": 784, "K": 64}
 """The published shape; an epoch has the 468 full batches of MNIST."""
-STEP_CONTESTANTS = [("dfsae", 1), ("dfsae", 4), ("dfsae", 8), ("autograd", 1), ("autograd, DataLoader", 1),
-                    ("dfsae L1", 1), ("dfsae L1", 4), ("sae-lens L1", 1), ("sae-lens TopK", 1),
+STEP_CONTESTANTS = [("dfsae", 1), ("dfsae", 4), ("dfsae", 8), ("dfsae, seeds", 8), ("autograd", 1),
+                    ("autograd, DataLoader", 1), ("dfsae L1", 1), ("dfsae L1", 4),
+                    ("sae-lens L1", 1), ("sae-lens TopK", 1),
                     ("dictionary-learning L1", 1), ("dictionary-learning TopK", 1)]
 WIDTH = {"batch_size": 512, "D": 768}
 WIDTHS = (64, 256, 1024, 4096, 16384, 65536)
@@ -78,14 +82,14 @@ def orders(contestants: int, repeats: int) -> list[list[int]]:
     return [shuffle.sample(range(contestants), contestants) for _ in range(repeats)]
 
 
-def measure(descriptions: list[dict], epochs: int, repeats: int) -> tuple[list[list[dict]], dict]:
-    """For each contestant the answers of all repeats, of so many epochs; and versions and threads."""
+def measure(descriptions: list[dict], epochs: int, repeats: int) -> tuple[list[list[dict]], list[dict]]:
+    """For each contestant the answers of all repeats, of so many epochs, and what it says of itself beforehand."""
     with contextlib.ExitStack() as stack:
         workers = []
         for description in descriptions:
             workers.append(Worker(**description))
             stack.callback(workers[-1].close)
-        about = [worker.answer() for worker in workers][0]
+        about = [worker.answer() for worker in workers]
         answers: list[list[dict]] = [[] for _ in workers]
         for order in orders(len(workers), repeats):
             for index in order:
@@ -94,12 +98,15 @@ def measure(descriptions: list[dict], epochs: int, repeats: int) -> tuple[list[l
 
 
 def measure_steps(repeats: int, batches: int) -> tuple[list[dict], dict]:
-    """Seconds a step at the published shape, and of the bare products of one ("floor"), for every repeat."""
+    """At the published shape seconds a step, and of the bare products of one ("floor"), for every repeat.
+
+    A step's own products are counted in "multiply_adds". Also returns threads, versions and BLAS.
+    """
     answers, about = measure([{"contestant": name, "models": models, "batches": batches, "floor": True, **STEPS}
                               for name, models in STEP_CONTESTANTS], 1, repeats)
-    return [{"contestant": name, "models": models, "steps": batches,
+    return [{"contestant": name, "models": models, "steps": batches, "multiply_adds": own["multiply_adds"] / batches,
              **{field: [answer[field] / batches for answer in found] for field in ("seconds", "floor")}}
-            for (name, models), found in zip(STEP_CONTESTANTS, answers, strict=True)], about
+            for (name, models), found, own in zip(STEP_CONTESTANTS, answers, about, strict=True)], about[0]
 
 
 def measure_width(repeats: int, K: int) -> list[dict]:
@@ -114,6 +121,15 @@ def measure_width(repeats: int, K: int) -> list[dict]:
             for name, found in zip(names, answers, strict=True)]
     return rows + [{"contestant": name, "K": K, "steps": None, "seconds": None, "peak_mib": None, "model_mib": None,
                     "skipped": "K x K matrix"} for name in WIDTH_CONTESTANTS if name not in names]
+
+
+def described() -> dict:
+    """Provenance as other results have it; uncommitted changes are here those of ``benchmarks/``, too."""
+    about = provenance("bench")
+    changed = subprocess.run(["git", "status", "--porcelain", "--", "benchmarks"], cwd=ROOT, text=True,
+                             capture_output=True)
+    about["uncommitted_changes"] |= bool(changed.stdout)
+    return about
 
 
 def ratio(seconds: list[float], to: list[float]) -> str:
@@ -151,12 +167,12 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     widths = [K for K in WIDTHS if K <= 1024 or not options.small]
     width_repeats = min(options.repeats, WIDTH_REPEATS)
+    about = described()
     steps, environment = measure_steps(options.repeats, 20 if options.small else 468)
     width = [row for K in widths for row in measure_width(width_repeats, K)]
-    about = provenance("bench")
     about["versions"] |= environment["versions"]
-    about |= {"threads": environment["threads"],
-              "steps": {**STEPS, "repeats": options.repeats},
+    about |= {"threads": environment["threads"], "blas": environment["blas"],
+              "steps": {**STEPS, "top_k": TOP_K, "repeats": options.repeats},
               "width": {**WIDTH, "repeats": width_repeats}}
     result = {"provenance": about, "steps": steps, "width": width}
     write_json(options.output, result)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import subprocess
 import sys
 
 import contestants
@@ -14,8 +15,12 @@ from dfsae.encoder import DecoderFreeSAE
 from dfsae.objective import objective
 from dfsae.training import train
 
-OWN = [(name, models) for name, models in measure.STEP_CONTESTANTS if name in ("dfsae", "dfsae L1")
-       or name.startswith("autograd")]
+OWN = [(name, models) for name, models in measure.STEP_CONTESTANTS if name.startswith(("dfsae", "autograd"))]
+B, D, K = measure.STEPS["batch_size"], measure.STEPS["D"], measure.STEPS["K"]
+ENCODER = 2 * B * K * D
+"""Multiply-adds of the encoder's two products."""
+OWN_PRODUCTS = {"dfsae": ENCODER + 2 * B * K * min(B, K), "autograd": ENCODER + 3 * B * K * K}
+"""Those of a step of one model: two products of Eq. 5 in closed form, three by automatic differentiation."""
 RESULT = ROOT / "results" / "benchmarks.json"
 
 
@@ -39,13 +44,51 @@ def test_contestants_train_every_model(name, models, randn):
     assert all(new.isfinite().all() and not new.equal(old) for old, new in weights)
 
 
-def test_bare_products_are_those_of_a_step(randn):
-    x = randn(32, 20, dtype=torch.float32)
+def test_bare_products_are_those_of_a_step_and_have_run_before_they_are_timed(randn):
+    x = randn(96, 20, dtype=torch.float32)
     contestant = contestants.bare_products(x, 16, 32, 4)
-    contestant.run(1)
     energies, gradient = contestant.parameters
     assert energies.shape == (4 * 16, 32) and gradient.shape == (4 * 16, 20)
     assert energies.any() and gradient.any()
+    assert contestants.multiply_adds(contestant.run) == 3 * (2 * 32 * 4 * 16 * 20)
+
+
+def test_the_floor_is_the_mean_of_before_and_after(monkeypatch):
+    ran = []
+    monkeypatch.setattr(contestants, "timed", lambda run, epochs: ran.append((run, epochs)) or 2.0 ** len(ran))
+    assert contestants.turn("contestant", "products", 7) == {"seconds": 4.0, "floor": (2.0 + 8.0) / 2}
+    assert ran == [("products", 7), ("contestant", 7), ("products", 7)]
+    assert contestants.turn("contestant", None, 7) == {"seconds": 16.0, "floor": None}
+
+
+@pytest.mark.parametrize(("name", "models"), OWN)
+def test_products_of_a_step_are_counted(name, models):
+    contestant = contestants.CONTESTANTS[name](torch.rand(2 * B, D), K, B, models)
+    products = contestants.multiply_adds(contestant.run) / 2 / models
+    if name == "dfsae L1":  # five of the encoder's size; and three with a single row, the decoder's bias
+        assert products == 5 * B * K * D + 3 * K * D
+    else:
+        assert products == OWN_PRODUCTS["dfsae" if name.startswith("dfsae") else "autograd"]
+
+
+@pytest.mark.parametrize(("name", "models"), OWN)
+def test_every_adam_is_the_fused_one(name, models, randn):
+    contestant = contestants.CONTESTANTS[name](randn(64, 20, dtype=torch.float32).abs(), 16, 32, models)
+    with torch.profiler.profile() as profile:
+        contestant.run(1)
+    assert "aten::_fused_adam_" in {event.name for event in profile.events()}
+
+
+def test_seeds_are_models_of_their_own_that_train_as_one_alone(randn):
+    x = randn(64, 20).abs()
+    together, alone = (contestants.CONTESTANTS[name](x, 16, 32, models)
+                       for name, models in (("dfsae, seeds", 8), ("dfsae", 1)))
+    first, second = together.parameters[0].clone(), together.parameters[2].clone()
+    assert not first.equal(second)
+    for contestant in (together, alone):
+        contestant.run(2)
+    torch.testing.assert_close(together.parameters[0], alone.parameters[0], rtol=0, atol=1e-9)
+    assert not together.parameters[0].equal(first)
 
 
 @pytest.mark.parametrize("K", [12, 48])
@@ -82,16 +125,34 @@ def test_ratios_are_taken_within_a_repeat():
     assert measure.ratio([2.0, 40.0, 6.0], [1.0, 20.0, 2.0]).split() == ["2.00", "[2.00,", "2.50]"]
 
 
+def test_changes_of_the_benchmarks_count_as_uncommitted(monkeypatch, tmp_path):
+    monkeypatch.setattr(measure, "ROOT", tmp_path)
+    monkeypatch.setattr(measure, "provenance", lambda profile: {"profile": profile, "uncommitted_changes": False})
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    (tmp_path / "elsewhere").write_text("")
+    assert measure.described() == {"profile": "bench", "uncommitted_changes": False}
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "contestants.py").write_text("")
+    assert measure.described()["uncommitted_changes"]
+    (tmp_path / "benchmarks" / "contestants.py").unlink()
+    monkeypatch.setattr(measure, "provenance", lambda _: {"uncommitted_changes": True})
+    assert measure.described()["uncommitted_changes"]
+
+
 def check_layout(result, repeats, widths, batches):
     """Every contestant has a value for every repeat, or a reason."""
     about = result["provenance"]
-    assert about["threads"] == 1 and about["cpu"] and about["versions"]["torch"]
+    assert about["threads"] == 1 and about["cpu"] and about["blas"] and about["versions"]["torch"]
+    assert about["steps"]["top_k"] == contestants.TOP_K
     assert [(row["contestant"], row["models"], row["steps"]) for row in result["steps"]] == [
         (name, models, batches) for name, models in measure.STEP_CONTESTANTS]
     assert [row["K"] for row in result["width"]] == [K for K in widths for _ in measure.WIDTH_CONTESTANTS]
     for row in result["steps"]:
         assert len(row["seconds"]) == len(row["floor"]) == repeats == about["steps"]["repeats"]
         assert all(0 < floor < seconds for floor, seconds in zip(row["floor"], row["seconds"], strict=True))
+        assert row["multiply_adds"] >= row["models"] * OWN_PRODUCTS["dfsae"]
+        if row["contestant"] in OWN_PRODUCTS:
+            assert row["multiply_adds"] == row["models"] * OWN_PRODUCTS[row["contestant"]]
     for row in result["width"]:
         if "skipped" in row:
             assert row["contestant"] == "autograd" and row["K"] > measure.K_X_K_LIMIT
@@ -119,5 +180,7 @@ def test_a_contestant_that_fails_is_named_and_nothing_is_written(own, monkeypatc
 def test_committed_result_is_whole():
     result = json.loads(RESULT.read_text())
     check_layout(result, measure.REPEATS, measure.WIDTHS, 468)
+    products = {row["contestant"]: row["multiply_adds"] / (B * K * D) for row in result["steps"] if row["models"] == 1}
+    assert round(products["dfsae L1"]) == 5 and products["sae-lens L1"] == products["dictionary-learning L1"] == 6
     pins = dict(line.split("==") for line in (ROOT / "benchmarks" / "requirements.txt").read_text().split())
     assert {name: result["provenance"]["versions"][name].split("+")[0] for name in pins} == pins
