@@ -66,10 +66,11 @@ def read(source: Path, profile: str) -> nbformat.NotebookNode:
 def fingerprint(source: Path, profile: str) -> str:
     """Hash of everything that a notebook's outputs depend on."""
     digest = hashlib.sha256(profile.encode())
-    inputs = [source, *sorted((ROOT / "dfsae").glob("*.py")), ROOT / "book" / "published.json"]
+    inputs = [source, *sorted((ROOT / "dfsae").rglob("*.py")), ROOT / "book" / "published.json",
+              RESULTS / "benchmarks.json", *sorted((RESULTS / "full").glob("*.json"))]
     if profile != "paper":
         inputs += sorted(path for path in (RESULTS / "paper").glob("*.json")
-                         if path.stem not in ("checks", "claims"))
+                         if path.stem not in ("checks", "claims", "times"))
     for path in inputs:
         digest.update(path.read_bytes())
     entries = claims.ledger()["claims"] + claims.ledger()["findings"]
