@@ -14,7 +14,7 @@ from dfsae.baselines import PublishedSAE, ReconstructedEnergies, StandardSAE
 from dfsae.data import Dataset
 from dfsae.encoder import DecoderFreeSAE
 from dfsae.experiments import (
-    EXPERIMENTS, FULL, ablation, benchmark, drift, dynamics, fixed_scale, protocol, reconstruction, run_experiments, variants,
+    EXPERIMENTS, FULL, ablation, benchmark, drift, dynamics, fixed_scale, mixture, protocol, reconstruction, run_experiments, variants,
     yardsticks,
 )
 from dfsae.experiments.codes import THRESHOLDS, code_metrics, probed_metrics
@@ -23,6 +23,7 @@ from dfsae.experiments.protocol import (
 )
 from dfsae.features import unpack
 from dfsae.fixed_scale import FixedScaleSAE
+from dfsae.mixture import em_step
 from dfsae.objective import EPS, Lambdas
 
 ALL = EXPERIMENTS | FULL
@@ -141,6 +142,53 @@ def test_a_fixed_scale_model_follows_its_spec(data):
     assert type(trained) is FixedScaleSAE and not torch.equal(trained.W, model.W)
 
 
+def test_a_mixture_is_trained_by_em_at_the_scale_of_its_spec(data):
+    fixed, fitted = ({**tiny(mixture.specs, name), "epochs": 3, "K": 4} for name in ("s = 0.5", "s fitted"))
+    models, histories = mixture.fit([fixed, fitted], data)
+    assert models[0].s == 0.5 and histories[0]["s"] == [0.5] * 3 and models[1].s == histories[1]["s"][-1] != 1
+    mu, s = data.x_train[torch.randperm(80, generator=torch.Generator().manual_seed(1))[:4]], 1.0
+    for lse in histories[1]["lse"]:
+        step = em_step(data.x_train, mu, s)
+        mu, s = step.mu, step.s
+        assert step.lse == lse
+    assert torch.equal(mu, models[1].mu) and s == models[1].s
+    assert histories[0]["lse"] == sorted(histories[0]["lse"], reverse=True)
+    other, = mixture.fit([{**fixed, "seed": 2}], data)[0]
+    assert not torch.equal(other.mu, models[0].mu)
+
+
+def test_mixture_metrics_beside_numpy(data):
+    model, = mixture.fit([{**tiny(mixture.specs, "s = 1"), "K": 4}], data)[0]
+    found = mixture.evaluate(model, data)
+    mu, x_train, x = model.mu.numpy(), data.x_train.numpy(), data.x_test.numpy()
+
+    def energies(x):
+        return ((x[:, None] - mu) ** 2).sum(axis=2) / 2 + 4 * np.log(2 * np.pi) + np.log(4)
+
+    def posterior(E):
+        return np.exp(-E) / np.exp(-E).sum(axis=1, keepdims=True)
+
+    def fvu(x_hat):
+        return ((x - x_hat) ** 2).sum() / ((x - x.mean(axis=0)) ** 2).sum()
+
+    E_train, E = energies(x_train), energies(x)
+    codes = {"r": (posterior(E_train), posterior(E)),
+             "energies": (E_train - E_train.min(axis=1, keepdims=True), E - E.min(axis=1, keepdims=True))}
+    r = codes["r"][1]
+    for name, expected in {
+        "lse_test": -np.log(np.exp(-E).sum(axis=1)).mean(), "responsibility_entropy": -(r * np.log(r)).sum(axis=1).mean(),
+        "mean_max_responsibility": r.max(axis=1).mean(), "least_usage": codes["r"][0].mean(axis=0).min(),
+        "l0": (r > 0.01).sum(axis=1).mean(), "parameters": 4 * 8 + 1, "s": 1,
+        "fvu_posterior_mean": fvu(r @ mu), "fvu_transpose": fvu(-r @ mu),
+    }.items():
+        np.testing.assert_allclose(found[name], expected, err_msg=name, **CLOSE)
+    for name, (code_train, code) in codes.items():
+        V = best_affine(code_train, x_train)
+        np.testing.assert_allclose(found[f"fvu_least_squares_{name}"], fvu(code @ V[:-1] + V[-1]), rtol=1e-8)
+        assert found[f"probe_{name}"] == metrics.linear_probe(
+            torch.from_numpy(code_train), data.y_train, torch.from_numpy(code), data.y_test)
+
+
 def test_a_variant_changes_one_choice_of_the_full_objective():
     baseline = {**PROTOCOL, "model": "DecoderFreeSAE", "lambdas": [1, 1, 1, 0], "init_scale": 1.0}
     assert [tuple(change.values()) for change in variants.CONFIGURATIONS.values()] == [
@@ -157,7 +205,7 @@ def test_a_variant_changes_one_choice_of_the_full_objective():
     (ablation.specs, ablation.CORNERS, 3, 1), (benchmark.specs, benchmark.CONFIGURATIONS, 5, 1),
     (reconstruction.specs, reconstruction.CONFIGURATIONS, 3, 1), (variants.specs, variants.CONFIGURATIONS, 3, 5),
     (dynamics.specs, dynamics.CONFIGURATIONS, 3, 1), (drift.specs, drift.CONFIGURATIONS, 5, 1),
-    (fixed_scale.specs, fixed_scale.CONFIGURATIONS, 5, 1)])
+    (fixed_scale.specs, fixed_scale.CONFIGURATIONS, 5, 1), (mixture.specs, mixture.CONFIGURATIONS, 5, 3)])
 def test_specs_are_every_name_with_every_seed(profile, specs_of, names, seeds, part):
     specs, size = specs_of(profile), get_profile(profile)
     if profile == "quick":
@@ -284,7 +332,7 @@ def test_sizes_of_the_groups_of_the_paper():
     sizes = {name: sorted(map(len, groups(experiment.specs("paper")))) for name, experiment in ALL.items()}
     assert sizes == {"ablation": [3, 7, 7, 7], "benchmark": [5, 5, 5], "reconstruction": [4, 4, 4],
                      "variants": [3] * 5 + [5] * 3, "yardsticks": [1], "dynamics": [8] * 3, "drift": [4] * 15,
-                     "fixed_scale": [2] * 5 + [5] * 3}
+                     "fixed_scale": [2] * 5 + [5] * 3, "mixture": [5] * 4}
 
 
 # Runs
@@ -488,7 +536,8 @@ def test_decoders_fitted_on_the_training_set_beside_numpy(name, data):
 def test_benchmark_metrics_of_a_model_with_a_decoder(data):
     model = build(tiny(benchmark.specs, "standard SAE"), data)
     with torch.no_grad():
-        model.W_dec[0] *= 2  # no longer tied, nor a multiple of the encoder
+        model.W_dec[0] *= 2  # no longer tied, nor a multiple of the encoder, in norm or direction
+        model.W_dec[1, 0] += 1
     found, a = benchmark.evaluate(model, data), model.encode(data.x_test).detach()
     for which, W in (("W", model.W), ("W_dec", model.W_dec)):
         W = W.detach()

@@ -12,8 +12,8 @@ from hypothesis import settings
 from mutants import MUTANTS, ROOT, SCRIPTS, Mutant, apply_mutant, functions, mutated_source
 
 TESTS = Path(__file__).parent
-FULLY_COVERED = ["objective", "encoder", "baselines", "metrics", "training", "scale", "fixed_scale", "features", "checks",
-                 "claims"]
+FULLY_COVERED = ["objective", "encoder", "baselines", "metrics", "training", "scale", "fixed_scale", "features", "mixture",
+                 "checks", "claims"]
 # What the inner session does not need; collecting garbage takes most of its time.
 QUIET = ["-q", "-x", "-s", "--tb=line", "--assert=plain", "-o", "addopts="] + [
     word for plugin in ("cacheprovider", "unraisableexception", "threadexception", "faulthandler", "xdist")

@@ -51,6 +51,8 @@ def test_the_pull_is_the_radial_gradient_of_eq1(randn):
 def test_the_pull_of_bad_energies_is_an_error():
     with pytest.raises(ValueError, match="E holds NaN"):
         radial_pull(torch.tensor([[nan, 1.0]]))
+    with pytest.raises(ValueError, match="E needs at least 2 dimensions"):
+        radial_pull(torch.ones(3))
 
 
 @pytest.mark.parametrize("losses, expected", [

@@ -7,14 +7,16 @@ returns them with their histories, ``evaluate(model, data)`` measures one.
 from functools import partial
 
 from dfsae import records
-from dfsae.experiments import ablation, benchmark, drift, dynamics, fixed_scale, reconstruction, variants, yardsticks
+from dfsae.experiments import (
+    ablation, benchmark, drift, dynamics, fixed_scale, mixture, reconstruction, variants, yardsticks,
+)
 from dfsae.experiments.protocol import groups, run_group, select_device
 
 EXPERIMENTS = {"ablation": ablation, "benchmark": benchmark, "reconstruction": reconstruction, "variants": variants,
                "yardsticks": yardsticks, "dynamics": dynamics}
 """What ``make book`` runs, in each of its profiles."""
 
-FULL = {"drift": drift, "fixed_scale": fixed_scale}
+FULL = {"drift": drift, "fixed_scale": fixed_scale, "mixture": mixture}
 """What ``make full`` runs, at the size of the profile "paper"; the book shows the committed results."""
 
 
