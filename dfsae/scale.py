@@ -1,6 +1,6 @@
 """How the scale of a layer moves under the paper's objective, and what its loss owes to it.
 
-A ReLU unit is homogeneous in its parameters theta_j = (w_j, b_j): E_j(c theta_j) = c E_j(theta_j).
+A ReLU unit is homogeneous in its parameters theta_j = (W_j, b_j): E_j(c theta_j) = c E_j(theta_j).
 Eq. 4 then falls by 2 log c for every unit that is scaled by c, Eq. 5 does not change, and
 the radial part of the gradient is known in closed form.
 """
