@@ -47,11 +47,16 @@ class EMStep(NamedTuple):
 
 
 def em_step(x: Tensor, mu: Tensor, s: float) -> EMStep:
-    """One step of EM on all of x ``(N, D)``. A component without any responsibility keeps its centre."""
+    """One step of EM on all of x ``(N, D)``.
+
+    A component keeps its centre if its responsibilities add to no more than the least
+    normal number of their dtype: too few digits are left for a mean.
+    """
     E = gaussian_energies(x, mu, s)
     r = responsibilities(E)
     weight = r.sum(dim=0)
-    moved = torch.where(weight[:, None] > 0, r.mT @ x / weight[:, None], mu)
+    moved = torch.where(weight[:, None] > torch.finfo(weight.dtype).tiny, r.mT @ x / weight[:, None], mu)
     # Sum of r_j ||x - mu_j||^2, since the new centres are the weighted means.
     distance = x.double().square().sum() - (weight * moved.square().sum(dim=1)).double().sum()
-    return EMStep(float(log_sum_exp(E).double().mean()), moved, math.sqrt(float(distance) / x.numel()))
+    # Rounding can take a distance of zero below it.
+    return EMStep(float(log_sum_exp(E).double().mean()), moved, math.sqrt(max(float(distance), 0.0) / x.numel()))

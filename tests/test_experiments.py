@@ -179,7 +179,8 @@ def test_mixture_metrics_beside_numpy(data):
         "lse_test": -np.log(np.exp(-E).sum(axis=1)).mean(), "responsibility_entropy": -(r * np.log(r)).sum(axis=1).mean(),
         "mean_max_responsibility": r.max(axis=1).mean(), "least_usage": codes["r"][0].mean(axis=0).min(),
         "l0": (r > 0.01).sum(axis=1).mean(), "parameters": 4 * 8 + 1, "s": 1,
-        "fvu_posterior_mean": fvu(r @ mu), "fvu_transpose": fvu(-r @ mu),
+        "fvu_posterior_mean": fvu(r @ mu),
+        "near_copies": ((np.corrcoef(codes["r"][0].T) - 2 * np.eye(4)).max(axis=0) > 0.9).sum(),
     }.items():
         np.testing.assert_allclose(found[name], expected, err_msg=name, **CLOSE)
     for name, (code_train, code) in codes.items():
@@ -187,6 +188,13 @@ def test_mixture_metrics_beside_numpy(data):
         np.testing.assert_allclose(found[f"fvu_least_squares_{name}"], fvu(code @ V[:-1] + V[-1]), rtol=1e-8)
         assert found[f"probe_{name}"] == metrics.linear_probe(
             torch.from_numpy(code_train), data.y_train, torch.from_numpy(code), data.y_test)
+
+
+def test_near_copies_of_a_mixture_are_those_of_its_responsibilities_on_the_training_set(data):
+    model, = mixture.fit([{**tiny(mixture.specs, "s = 1"), "K": 4}], data)[0]
+    short = data._replace(x_test=data.x_test[:2], y_test=data.y_test[:2])  # two samples correlate by 1 or -1
+    assert mixture.evaluate(model, short)["near_copies"] == 0
+    assert mixture.evaluate(model._replace(mu=model.mu[[0, 0, 1, 2]]), short)["near_copies"] == 2
 
 
 def test_a_variant_changes_one_choice_of_the_full_objective():

@@ -73,6 +73,18 @@ def test_a_component_without_responsibility_stays(randn):
     close(found[0], x.mean(dim=0))
 
 
+def test_a_component_with_less_than_a_normal_number_stays():
+    x, mu = torch.zeros(1, 1).double(), torch.tensor([[0.0], [1440 ** 0.5]], dtype=torch.float64)
+    assert 0 < responsibilities(gaussian_energies(x, mu, 1.0))[0, 1] < torch.finfo(torch.float64).tiny  # e^-720
+    assert torch.equal(em_step(x, mu, 1.0).mu, mu)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_scale_of_zero_is_not_rounded_to_the_root_of_a_negative_number(seed):
+    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    assert 0 <= em_step(x, x, 0.01).s < 1e-6
+
+
 @pytest.mark.parametrize("s", [0.0, -1.0, inf, nan])
 def test_a_bad_s_is_named(s, randn):
     with pytest.raises(ValueError, match="s must be finite and > 0, got"):

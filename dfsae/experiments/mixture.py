@@ -1,4 +1,7 @@
-"""Energies with a normaliser: a mixture of Gaussians, trained by EM, which is gradient descent on Eq. 1 alone."""
+"""Energies with a normaliser: a mixture of Gaussians, trained by EM.
+
+With s fixed each step is a gradient step on Eq. 1, with a size for each centre.
+"""
 
 from typing import NamedTuple
 
@@ -12,7 +15,7 @@ from dfsae.mixture import em_step, gaussian_energies
 from dfsae.objective import log_sum_exp, responsibilities
 
 CONFIGURATIONS = {"s fitted": {"s": None}, "s = 0.5": {"s": 0.5}, "s = 1": {"s": 1.0}, "s = 2": {"s": 2.0}}
-"""The standard deviation of a component: its own maximum of the likelihood, or fixed."""
+"""The standard deviation of a component: fitted by EM, or fixed."""
 
 
 class Mixture(NamedTuple):
@@ -28,7 +31,7 @@ class Mixture(NamedTuple):
 
 
 def specs(profile: str) -> list[dict]:
-    """Four scales, each with five seeds; an epoch is one step of EM on all training samples, and a third suffices."""
+    """Four scales, each with five seeds; an epoch is one step of EM on all training samples."""
     return with_seeds({name: {"model": "Mixture", **settings} for name, settings in CONFIGURATIONS.items()},
                       profile, seeds=5, part=3)
 
@@ -53,8 +56,8 @@ def fit(specs: list[dict], data: Dataset) -> tuple[list[Mixture], list[dict]]:
 def evaluate(model: Mixture, data: Dataset) -> dict:
     """Metrics of two codes on the test set: responsibilities r, and energies above the lowest, E - min E.
 
-    Reconstruction is by the posterior mean sum_j r_j mu_j, by W^T r as Eq. 12 has it, and
-    by the best affine decoder of each code.
+    Reconstruction is by the posterior mean sum_j r_j mu_j, and by the best affine decoder
+    of each code. Usage and near-copies are those of the responsibilities on the training set.
     """
     E_train, E = model.energies(data.x_train), model.energies(data.x_test)
     r_train, r = responsibilities(E_train), responsibilities(E)
@@ -65,10 +68,10 @@ def evaluate(model: Mixture, data: Dataset) -> dict:
         "responsibility_entropy": metrics.responsibility_entropy(r),
         "mean_max_responsibility": metrics.mean_max_responsibility(r),
         "least_usage": float(metrics.feature_usage(r_train).min()),
+        "near_copies": metrics.near_copies(r_train),
         "l0": metrics.l0(r),
         "parameters": model.mu.numel() + 1,
         "fvu_posterior_mean": metrics.fvu(data.x_test, r @ model.mu),
-        "fvu_transpose": metrics.fvu(data.x_test, r @ (-model.mu / model.s ** 2)),
     }
     for name, code_train, code in (("r", r_train, r), ("energies", above_train, above)):
         V, c = metrics.least_squares_decoder(code_train, data.x_train)
