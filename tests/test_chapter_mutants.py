@@ -46,6 +46,9 @@ MUTANTS = [
     ("Eq. 9 bias", "04_objective", "encoder", "torch.addmm(b.reshape(-1, 1)", "torch.addmm(-b.reshape(-1, 1)"),
     ("Eq. 11 sign", "04_objective", "objective", "return E.amax(dim=-1, keepdim=True) - E", "return E - E.amin(dim=-1, keepdim=True)"),
     ("Eq. 12 sign", "04_objective", "encoder", "return a @ W\n", "return -a @ W\n"),
+    ("likelihood row sign", "10_likelihood", "mixture", "W = -mu", "W = mu"),
+    ("likelihood tied bias", "10_likelihood", "mixture", "W.square().sum(dim=-1) / 2", "W.square().sum(dim=-1)"),
+    ("likelihood normaliser", "10_likelihood", "mixture", "D / 2 * math.log", "D * math.log"),
 ]
 
 
