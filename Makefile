@@ -31,7 +31,7 @@ pages: .venv/installed
 smoke: .venv/installed
 	$(BIN)/python scripts/execute.py --profile smoke --output tests/smoke
 
-# The experiments that are run once and committed, at the published scale; hours. Goes on where it stopped.
+# The experiments that are run once and committed, at the published scale. Goes on where it stopped.
 full: .venv/installed
 	$(BIN)/python -m dfsae.experiments full
 
