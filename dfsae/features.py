@@ -29,7 +29,7 @@ def unpack(text: str, K: int) -> Tensor:
 def lit_pixels(x: Tensor, *, share: float = 0.01) -> Tensor:
     """Which pixels are above zero in at least this share of the images: ``(N, D) -> (D,)``, boolean.
 
-    Weights on the others hardly ever meet an input, so they stay as they start.
+    An encoder's weights on the others hardly learn from inputs; they tell of the start and the optimizer.
     """
     check_tensor("x", x)
     return (x > 0).double().mean(dim=0) >= share
@@ -39,7 +39,8 @@ def roughness(W: Tensor, lit: Tensor) -> Tensor:
     """Total variation of each feature on the lit pixels: ``(K, D), (D,) -> (K,)``.
 
     The mean absolute difference of two neighbours over the mean absolute value; free of
-    scale. It is sqrt(2) for white noise, in expectation, and small for a smooth image.
+    scale. About sqrt(2) for Gaussian white noise and 4/3 for uniform noise, which is what
+    rows start from; small for a smooth image.
     """
     images, mask = W.reshape(-1, SIDE, SIDE), lit.reshape(SIDE, SIDE)
     across = (images.diff(dim=1).abs()[:, mask[1:] & mask[:-1]], images.diff(dim=2).abs()[:, mask[:, 1:] & mask[:, :-1]])

@@ -49,6 +49,8 @@ def test_roughness_by_hand():
 def test_white_noise_has_the_roughness_of_two_independent_values(randn):
     # 50 features of 1,512 pairs: the mean has a standard error below 0.005.
     assert float(roughness(randn(50, SIDE ** 2), ALL).mean()) == pytest.approx(sqrt(2), abs=0.02)
+    uniform = 2 * torch.rand(50, SIDE ** 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 1
+    assert float(roughness(uniform, ALL).mean()) == pytest.approx(4 / 3, abs=0.02)
 
 
 def test_class_means_are_those_of_the_labels(randn):
@@ -72,3 +74,4 @@ def test_matching_beside_every_permutation(randn):
     np.testing.assert_allclose(matched_cosine(W, other, lit), cosines[range(5), best], rtol=1e-10)
     order = [3, 0, 4, 2, 1]
     np.testing.assert_allclose(matched_cosine(W, 2 * W[order], lit), np.ones(5), rtol=1e-12)
+    assert float(matched_cosine(W, -2 * W[order], lit).max()) < 1 - 1e-3  # the sign counts
