@@ -31,9 +31,9 @@ class Mixture(NamedTuple):
 
 
 def specs(profile: str) -> list[dict]:
-    """Four scales, each with five seeds; an epoch is one step of EM on all training samples."""
+    """Four scales, each with three seeds; an epoch is one step of EM on all training samples."""
     return with_seeds({name: {"model": "Mixture", **settings} for name, settings in CONFIGURATIONS.items()},
-                      profile, seeds=5, part=3)
+                      profile, seeds=3, part=3)
 
 
 def fit(specs: list[dict], data: Dataset) -> tuple[list[Mixture], list[dict]]:
