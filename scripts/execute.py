@@ -202,8 +202,8 @@ def write_summary(profile: str, executed: list[Path], checks: list[dict]) -> Non
     write_page("execution", f"CPU: {about['cpu']}, one thread a process. Python {about['python']}; {libraries}.\n\n"
                + markdown_table(["notebook", "checks passed", "wrong variants rejected", "statements refuted", "assessments", "seconds"], rows))
     write_page("profiles", markdown_table(
-        ["profile", "epochs", "seeds in 5.2", "seeds in 5.3", "training images", "test images", "numbers"],
-        [[f"`{name}`", size.epochs, size.ablation_seeds, size.benchmark_seeds, size.n_train or "all 60,000",
+        ["profile", "epochs", "seeds at most", "training images", "test images", "numbers"],
+        [[f"`{name}`", size.epochs, size.most_seeds or "all", size.n_train or "all 60,000",
           size.n_test or "all 10,000", size.dtype] for name, size in PROFILES.items()]))
 
 
