@@ -292,7 +292,7 @@ def coverage(ledger: dict) -> str:
 def pages(ledger: dict, rows: list[dict], outcomes: list[dict]) -> dict[str, str]:
     """Generated parts of pages, by file name."""
     parts = {f"claims-{section.replace('.', '-').replace(' ', '-').lower()}": section_list(rows, section)
-             for section in ledger["sentences"]}
+             for section in {*ledger["sentences"], *(row["place"] for row in rows if "origin" in row)}}
     return parts | {"score": score(rows), "ledger": filters(rows) + "\n" + ledger_table(rows, ledger, outcomes),
                     "coverage": coverage(ledger), "corrections": corrections(rows, ledger, outcomes),
                     "theorems": theorems(ledger, outcomes)}
