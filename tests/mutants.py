@@ -663,7 +663,7 @@ MUTANTS = [Mutant(*row) for row in [
     ("experiments/protocol", "run_group", "trained + time.", "time.", "test_the_time_of_a_group_is_shared_by_its_models"),
     ("experiments/protocol", "run_group", '"trained_together": len(specs)', '"trained_together": 1', "test_run_is_finite_json_and_repeatable"),
     ("experiments/protocol", "run_group", "zip(models, histories", "zip(models[::-1], histories", "test_a_record_is_that_of_the_model_trained_alone"),
-    ("experiments/protocol", "with_seeds", "**settings", "", "test_reconstruction_is_with_eq1_and_without_from_two_starts"),
+    ("experiments/protocol", "with_seeds", '"epochs": epochs, **settings', '**settings, "epochs": epochs', "test_specs_are_every_name_with_every_seed"),
     ("experiments/protocol", "with_seeds", "size.most_seeds or seeds", "seeds", "test_specs_are_every_name_with_every_seed"),
     ("experiments/protocol", "with_seeds", "size.most_seeds or seeds", "size.most_seeds or 2", "test_specs_are_every_name_with_every_seed"),
     ("experiments/protocol", "fit", "watch and (lambda: watch(models))", "None", "test_fit_trains_with_the_settings_of_each_spec"),
