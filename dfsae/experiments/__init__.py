@@ -8,7 +8,7 @@ from functools import partial
 
 from dfsae import records
 from dfsae.experiments import (
-    ablation, benchmark, drift, dynamics, fixed_scale, mixture, reconstruction, variants, yardsticks,
+    ablation, benchmark, comparison, drift, dynamics, fixed_scale, mixture, rates, reconstruction, selection, variants, yardsticks,
 )
 from dfsae.experiments.protocol import groups, run_group, select_device
 
@@ -16,7 +16,8 @@ EXPERIMENTS = {"ablation": ablation, "benchmark": benchmark, "reconstruction": r
                "yardsticks": yardsticks, "dynamics": dynamics}
 """What ``make book`` runs, in each of its profiles."""
 
-FULL = {"drift": drift, "fixed_scale": fixed_scale, "mixture": mixture}
+FULL = {"drift": drift, "fixed_scale": fixed_scale, "mixture": mixture, "rates": rates, "selection": selection,
+        "comparison": comparison}
 """What ``make full`` runs, at the size of the profile "paper"; the book shows the committed results."""
 
 
