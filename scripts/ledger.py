@@ -122,7 +122,7 @@ def badge(row: dict, link: str = "") -> str:
 
 def chapter(row: dict) -> str:
     """The first number of the place, or "Figures"."""
-    return "Figures" if row["place"].startswith("Figure") else row["place"][0]
+    return "Figures" if row["place"].startswith("Figure") else row["place"].split(".")[0]
 
 
 def source(row: dict) -> str:
@@ -150,7 +150,8 @@ def section_list(rows: list[dict], section: str) -> str:
     own = [row for row in rows if row["place"] == section]
     also = [row for row in rows if row not in own and any(name.startswith(f"{section}:") for name in row["covers"])]
     items = [f'<li>{badge(row, "../book/ledger.html")} {words(row)}'
-             + (f' <span class="elsewhere">({source(row)})</span>' if row in also else "")
+             + (f' <span class="elsewhere">({source(row) if row in also else row["origin"]})</span>'
+                if row in also or "origin" in row else "")
              + (f' <span class="condition">{html(row["condition"])}</span>' if "condition" in row else "") + "</li>"
              for row in own + also]
     return raw(f'<ul class="claims">{"".join(items)}</ul>') if items else ""
@@ -185,7 +186,7 @@ def ledger_table(rows: list[dict], ledger: dict, outcomes: list[dict]) -> str:
 
 def filters(rows: list[dict]) -> str:
     """Two menus that filter the table, and a count; they work without a network."""
-    sections = sorted({chapter(row) for row in rows})
+    sections = sorted({chapter(row) for row in rows}, key=lambda name: (len(name), name))
     n = Counter(row["verdict"] for row in rows)
     menu = '<label>{0} <select id="filter-{1}"><option value="">all</option>{2}</select></label>'
     options = "".join(f'<option value="{name}">{name} ({n[name]})</option>' for name in VERDICTS if n[name])
