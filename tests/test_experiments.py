@@ -10,12 +10,13 @@ import torch
 from sklearn.decomposition import PCA
 
 from dfsae import experiments, metrics, records
+from dfsae.autoencoders import TiedSAE, TopKSAE
 from dfsae.baselines import PublishedSAE, ReconstructedEnergies, StandardSAE
 from dfsae.data import Dataset
 from dfsae.encoder import DecoderFreeSAE
 from dfsae.experiments import (
-    EXPERIMENTS, FULL, ablation, benchmark, drift, dynamics, fixed_scale, mixture, protocol, reconstruction, run_experiments, variants,
-    yardsticks,
+    EXPERIMENTS, FULL, ablation, benchmark, comparison, contestants, drift, dynamics, fixed_scale, mixture, protocol, rates,
+    reconstruction, run_experiments, selection, variants, yardsticks,
 )
 from dfsae.experiments.codes import THRESHOLDS, code_metrics, probed_metrics
 from dfsae.experiments.protocol import (
@@ -25,6 +26,7 @@ from dfsae.features import unpack
 from dfsae.fixed_scale import FixedScaleSAE
 from dfsae.mixture import em_step
 from dfsae.objective import EPS, Lambdas
+from dfsae.volume import VolumeSAE
 
 ALL = EXPERIMENTS | FULL
 TINY = {"K": 6, "batch_size": 16}
@@ -44,7 +46,12 @@ def data():
 def tiny(specs_of, name, seed=1):
     """The specification of this name, for the tiny data."""
     spec = next(spec for spec in specs_of("smoke") if spec["name"] == name)
-    return {**spec, **TINY, "epochs": min(spec["epochs"], 2), "seed": seed}
+    return with_room({**spec, **TINY, "epochs": min(spec["epochs"], 2), "seed": seed})
+
+
+def with_room(spec):
+    """The same spec; a TopK model has twice as many units as it keeps, whatever K is."""
+    return {**spec, "K": 2 * spec["k"]} if "k" in spec else spec
 
 
 # Profiles and specifications
@@ -208,12 +215,62 @@ def test_a_variant_changes_one_choice_of_the_full_objective():
         assert changed == variants.CONFIGURATIONS[spec["name"]]
 
 
+def test_the_contestants_are_named_by_their_settings():
+    expected = {
+        "decoder-free": {"model": "DecoderFreeSAE", "lambdas": [1, 1, 1, 0]},
+        "decoder-free, without LSE": {"model": "DecoderFreeSAE", "lambdas": [0, 1, 1, 0]},
+        "decoder-free, without variance": {"model": "DecoderFreeSAE", "lambdas": [1, 0, 1, 0]},
+        "decoder-free, without decorrelation": {"model": "DecoderFreeSAE", "lambdas": [1, 1, 0, 0]},
+        "log-det": {"model": "VolumeSAE", "volume": "log-det", "lambdas": [1, 1, 0, 0]},
+        "log-det, without LSE": {"model": "VolumeSAE", "volume": "log-det", "lambdas": [0, 1, 0, 0]},
+        "published SAE": {"model": "PublishedSAE", "l1": 0.01},
+        **{f"hinge {weight}": {"model": "VolumeSAE", "volume": "hinge", "lambdas": [1, weight, 1, 0]} for weight in (10, 100, 1000)},
+        **{f"L1 {l1}": {"model": "StandardSAE", "l1": l1} for l1 in (0.1, 0.25, 0.5, 1, 2)},
+        **{f"tied, L1 {l1}": {"model": "TiedSAE", "l1": l1} for l1 in (0.1, 0.25, 0.5, 0.75, 1)},
+        **{f"TopK {k}": {"model": "TopKSAE", "k": k} for k in (4, 8, 16, 32)}}
+    for radius, lse in product((4, 16), (0.25, 1, 4)):
+        for tc in (1, 0.5):
+            expected[f"norm {radius}, tc {tc}, LSE {lse}"] = {
+                "model": "FixedScaleSAE", "radius": radius, "lambdas": [lse, 1, tc, 0]}
+        expected[f"norm {radius}, log-det, LSE {lse}"] = {
+            "model": "VolumeSAE", "volume": "log-det", "radius": radius, "lambdas": [lse, 1, 0, 0]}
+    assert {name: without_rate(settings) for name, settings in comparison.CONFIGURATIONS.items()} == expected
+    assert sum(map(len, comparison.FAMILIES.values())) == len(expected), "no name twice"
+
+
+def test_the_learning_rates_are_those_of_one_contestant_a_family():
+    assert rates.RATES == (3e-4, 1e-3, 3e-3, 1e-2)
+    contestants = [without_rate(settings) for settings in comparison.CONFIGURATIONS.values()]
+    assert all(settings in contestants for settings in rates.FAMILIES.values())
+    kinds = [(settings["model"], settings.get("volume"), "radius" in settings) for settings in contestants]
+    found = [(settings["model"], settings.get("volume"), "radius" in settings) for settings in rates.FAMILIES.values()]
+    assert sorted(map(str, found)) == sorted(map(str, set(kinds) - {("PublishedSAE", None, False)})), "the published rate is given"
+    for name, settings in rates.CONFIGURATIONS.items():
+        family, lr = name.rsplit(", lr ", 1)
+        assert settings == {**rates.FAMILIES[family], "lr": float(lr)}
+    assert len(rates.CONFIGURATIONS) == 4 * len(rates.FAMILIES)
+
+
+def test_a_contestant_has_the_rate_of_its_family():
+    assert comparison.RATES.keys() == rates.FAMILIES.keys() and set(comparison.RATES.values()) <= set(rates.RATES)
+    for family, names in comparison.FAMILIES.items():
+        for name in names:
+            words = ", log-determinant" if name.startswith("norm") and "log-det" in name else ""
+            assert comparison.CONFIGURATIONS[name].get("lr") == comparison.RATES.get(family + words), "published: that of the protocol"
+
+
+def without_rate(settings):
+    return {name: value for name, value in settings.items() if name != "lr"}
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("specs_of, names, seeds, part", [
     (ablation.specs, ablation.CORNERS, 3, 1), (benchmark.specs, benchmark.CONFIGURATIONS, 5, 1),
     (reconstruction.specs, reconstruction.CONFIGURATIONS, 3, 1), (variants.specs, variants.CONFIGURATIONS, 3, 5),
     (dynamics.specs, dynamics.CONFIGURATIONS, 3, 1), (drift.specs, drift.CONFIGURATIONS, 5, 1),
-    (fixed_scale.specs, fixed_scale.CONFIGURATIONS, 5, 1), (mixture.specs, mixture.CONFIGURATIONS, 3, 3)])
+    (fixed_scale.specs, fixed_scale.CONFIGURATIONS, 5, 1), (mixture.specs, mixture.CONFIGURATIONS, 3, 3),
+    (rates.specs, rates.CONFIGURATIONS, 2, 2), (selection.specs, comparison.CONFIGURATIONS, 2, 2),
+    (comparison.specs, comparison.CONFIGURATIONS, 5, 2)])
 def test_specs_are_every_name_with_every_seed(profile, specs_of, names, seeds, part):
     specs, size = specs_of(profile), get_profile(profile)
     if profile == "quick":
@@ -225,7 +282,8 @@ def test_specs_are_every_name_with_every_seed(profile, specs_of, names, seeds, p
         assert spec["epochs"] == (0 if spec["name"] == "untrained" else max(1, size.epochs // part))
         changed = {key for key, value in PROTOCOL.items() if spec[key] != value}
         assert changed <= {dynamics.specs: {"optimizer", "lr"}, drift.specs: {"K", "optimizer", "lr"},
-                           variants.specs: set(PROTOCOL)}.get(specs_of, set())
+                           variants.specs: set(PROTOCOL), rates.specs: {"lr"}, selection.specs: {"lr"},
+                           comparison.specs: {"lr"}}.get(specs_of, set())
 
 
 # Models
@@ -248,6 +306,66 @@ def test_build_follows_the_spec(specs_of, name, kind, data):
     if kind is not DecoderFreeSAE:
         at_the_mean = torch.allclose(model.b_dec, data.x_train.mean(dim=0))
         assert at_the_mean == (kind is StandardSAE or "tied" in name)
+
+
+@pytest.mark.parametrize("name", comparison.CONFIGURATIONS)
+def test_a_contestant_follows_its_spec(name, data):
+    spec = {**tiny(comparison.specs, name, seed=7), "eps": 0.1, "activation": "softplus"}
+    model = contestants.build(spec, data)
+    assert type(model).__name__ == spec["model"]
+    assert model.W.shape == (spec["K"], 8) and model.W.dtype == torch.float64
+    assert torch.equal(model.W, contestants.build(spec, data).W)
+    assert not torch.equal(model.W, contestants.build({**spec, "seed": 8}, data).W)
+    for setting in ("l1", "k", "volume", "radius"):
+        assert setting not in spec or getattr(model, setting) == spec[setting]
+    if isinstance(model, DecoderFreeSAE):
+        assert (list(model.lambdas), model.reduction, model.eps, model.activation) == (spec["lambdas"], "sum", 0.1, "softplus")
+        assert not isinstance(model, VolumeSAE) or model.free == ("radius" not in spec)
+    else:
+        at_the_mean = torch.allclose(model.b_dec, data.x_train.mean(dim=0))
+        assert at_the_mean == (type(model) is not PublishedSAE)
+
+
+def test_the_reduction_of_a_fixed_scale_contestant_is_that_of_its_spec(data):
+    spec = {**tiny(comparison.specs, "norm 16, tc 1, LSE 1"), "reduction": "mean"}
+    assert contestants.build(spec, data).reduction == "mean"
+
+
+def test_contestants_of_the_earlier_experiments_are_built_as_there(data):
+    for name in ("decoder-free", "published SAE", "L1 0.5"):
+        spec = tiny(comparison.specs, name, seed=3)
+        found, expected = contestants.build(spec, data), build(spec, data)
+        assert all(torch.equal(value, expected.state_dict()[key]) for key, value in found.state_dict().items())
+    with pytest.raises(ValueError, match="unknown model 'VAE'"):
+        contestants.build({**spec, "model": "VAE"}, data)
+
+
+def test_the_part_to_choose_by_is_the_last_sixth_of_the_training_set(data):
+    part = contestants.split(data)
+    assert [len(piece) for piece in part] == [66, 66, 14, 14]
+    assert torch.equal(torch.cat([part.x_train, part.x_test]), data.x_train)
+    assert torch.equal(torch.cat([part.y_train, part.y_test]), data.y_train)
+
+
+@pytest.mark.parametrize("experiment, name", [
+    (rates, "TopK SAE, lr 0.003"), (rates, "hinge, lr 0.01"), (selection, "TopK 4"), (selection, "norm 4, log-det, LSE 1")])
+def test_nothing_of_the_test_set_is_read_to_choose(experiment, name, data):
+    poisoned, part = data._replace(x_test=data.x_test * np.nan, y_test=data.y_test - 9), contestants.split(data)
+    specs = [tiny(experiment.specs, name, seed) for seed in (1, 2)]
+    models, histories = experiment.fit(specs, poisoned)
+    expected, others = contestants.fit(specs, part)
+    assert histories == others and len(histories) == 2
+    for model, other in zip(models, expected, strict=True):
+        assert torch.equal(model.W, other.W)
+        np.testing.assert_equal(experiment.evaluate(model, poisoned), contestants.evaluate(other, part))
+
+
+def test_the_comparison_trains_on_the_whole_training_set_and_is_measured_on_the_test_set(data):
+    spec = tiny(comparison.specs, "L1 0.5")
+    (model,), history = comparison.fit([spec], data)
+    (expected,), other = fit([spec], data)
+    assert history == other and torch.equal(model.W, expected.W)
+    assert comparison.evaluate(model, data)["fvu_own"] == metrics.fvu(data.x_test, model.decode(model.encode(data.x_test)).detach())
 
 
 @pytest.mark.parametrize("name", variants.CONFIGURATIONS)
@@ -340,7 +458,10 @@ def test_sizes_of_the_groups_of_the_paper():
     sizes = {name: sorted(map(len, groups(experiment.specs("paper")))) for name, experiment in ALL.items()}
     assert sizes == {"ablation": [3, 7, 7, 7], "benchmark": [5, 5, 5], "reconstruction": [4, 4, 4],
                      "variants": [3] * 5 + [5] * 3, "yardsticks": [1], "dynamics": [8] * 3, "drift": [4] * 15,
-                     "fixed_scale": [2] * 5 + [5] * 3, "mixture": [3] * 4}
+                     "fixed_scale": [2] * 5 + [5] * 3, "mixture": [3] * 4, "rates": [4] * 16,
+                     "selection": [2] * 2 + [2] * 5 + [3] * 6 + [4] * 2 + [5] * 4 + [6] * 4,
+                     "comparison": [2] * 5 + [3] * 15 + [4] * 5 + [5] * 15 + [6] * 10,
+                     "classical": [1] * 2 + [5] * 5, "sweeps": [5] * 8 + [13] * 5, "anomaly": [1] * 10 + [3] * 30}
 
 
 # Runs
@@ -357,7 +478,7 @@ def tiny_book(data, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("experiment", ALL)
 def test_run_is_finite_json_and_repeatable(experiment, tiny_book):
-    for specs in groups(ALL[experiment].specs("smoke")):
+    for specs in groups(list(map(with_room, ALL[experiment].specs("smoke")))):
         found, again = (run_group(ALL[experiment], specs, profile="smoke") for _ in range(2))
         for spec, record, other in zip(specs, found, again, strict=True):
             assert record.keys() == {"metrics", "history", "seconds", "train_seconds", "trained_together", "threads"}
@@ -368,10 +489,14 @@ def test_run_is_finite_json_and_repeatable(experiment, tiny_book):
             assert other["metrics"] == record["metrics"] and other["history"] == record["history"]
 
 
-@pytest.mark.parametrize("experiment", ["ablation", "benchmark", "reconstruction", "variants", "dynamics", "fixed_scale"])
+@pytest.mark.parametrize("experiment", [
+    "ablation", "benchmark", "reconstruction", "variants", "dynamics", "fixed_scale", "rates", "selection", "comparison"])
 def test_a_record_is_that_of_the_model_trained_alone(experiment, tiny_book):
-    specs = groups(ALL[experiment].specs("smoke"))[0]
-    for spec, record in zip(specs, run_group(ALL[experiment], specs, profile="smoke"), strict=True):
+    found = groups(list(map(with_room, ALL[experiment].specs("smoke"))))
+    first = {specs[0]["model"]: specs for specs in reversed(found)}  # of each model
+    runs = [(spec, record) for specs in first.values()
+            for spec, record in zip(specs, run_group(ALL[experiment], specs, profile="smoke"), strict=True)]
+    for spec, record in runs:
         alone, = run_group(ALL[experiment], [spec], profile="smoke")
         assert spec["epochs"] > 0 and record["history"].keys() == alone["history"].keys()
         for name, values in record["history"].items():  # stored with 6 digits
@@ -443,9 +568,9 @@ def test_a_metric_that_is_not_defined_is_stored_as_null(data, monkeypatch):
 
 def uneven(specs_of, name, data):
     """A model whose second unit copies the first, whose third is dead, and whose fourth fires for a test sample only."""
-    model = build(tiny(specs_of, name), data)
+    model = contestants.build(tiny(specs_of, name), data)
     with torch.no_grad():
-        W, b = (model.W, model.b) if isinstance(model, DecoderFreeSAE) else (model.W_enc.mT, model.b_enc)
+        W, b = model.W, model.b if isinstance(model, DecoderFreeSAE) else model.b_enc
         W[1], b[1] = 2 * W[0], 2 * b[0]
         b[2] = -100
         W[3] = data.x_test[0]
@@ -569,3 +694,82 @@ def test_yardsticks_beside_sklearn(data):
     assert found["fvu_pca"] < 1 <= found["fvu_mean"] < found["fvu_zero"]
     assert found["probe_accuracy"] == metrics.linear_probe(data.x_train, data.y_train, data.x_test, data.y_test)
     np.testing.assert_allclose(yardsticks.yardsticks(data, K=8)["mse_pca"], 0, atol=1e-20)  # squares of 1e-16
+
+
+def codes_of(model, x):
+    """The code of a contestant by NumPy."""
+    W, b = model.W.detach().numpy(), (model.b if hasattr(model, "b") else model.b_enc).detach().numpy()
+    if type(model) in (StandardSAE, TiedSAE, TopKSAE):
+        x = x - model.b_dec.detach().numpy()
+    a = np.maximum(x @ W.T + b, 0)
+    return np.where(a >= np.sort(a, axis=1)[:, [-model.k]], a, 0) if type(model) is TopKSAE else a
+
+
+@pytest.mark.parametrize("make", [lambda *args: contestants.build(tiny(*args[:2]), args[2]), uneven], ids=["as built", "uneven"])
+@pytest.mark.parametrize("name", [
+    "decoder-free", "log-det", "hinge 100", "published SAE", "L1 0.5", "tied, L1 0.5", "TopK 4"])
+def test_metrics_of_a_contestant_beside_numpy(name, make, data):
+    model = make(comparison.specs, name, data)
+    with torch.no_grad():
+        if hasattr(model, "W_dec") and not isinstance(model, TiedSAE):
+            model.W_dec[1, 0] += 1  # no longer the encoder transposed
+    x_train, x = data.x_train.numpy(), data.x_test.numpy()
+    a_train, a = codes_of(model, x_train), codes_of(model, x)
+    K, W = a.shape[1], model.W.detach().numpy()
+    variances = a.var(axis=0, ddof=1)
+    varying = np.corrcoef(a[:, variances > 0], rowvar=False)
+    off = (varying ** 2)[~np.eye(len(varying), dtype=bool)]
+    own = a @ W if hasattr(model, "b") else a @ model.W_dec.detach().numpy() + model.b_dec.detach().numpy()
+    pixels = (a_train @ W).reshape(-1, 1)  # one equation for each pixel of each sample
+    scale, *constant = np.linalg.lstsq(np.column_stack([pixels, np.tile(np.eye(8), (80, 1))]), x_train.reshape(-1), rcond=None)[0]
+    V = best_affine(a_train, x_train)
+
+    def fvu(x_hat):
+        return ((x - x_hat) ** 2).sum() / ((x - x.mean(axis=0)) ** 2).sum()
+
+    numbers = {"DecoderFreeSAE": 9 * K, "VolumeSAE": 9 * K, "TiedSAE": 9 * K + 8}.get(type(model).__name__, 17 * K + 8)
+    expected = {
+        "probe_accuracy": metrics.linear_probe(torch.from_numpy(a_train), data.y_train, torch.from_numpy(a), data.y_test),
+        "l0": (a > 0.01).sum(axis=1).mean(), "l0_activation": (a.max(axis=1, keepdims=True) - a > 0.01).sum(axis=1).mean(),
+        "dead_units": (variances < 0.01).sum(), "never_active": (a_train.max(axis=0) == 0).sum(),
+        "redundancy": off.sum() if (variances > 0).all() else np.nan, "mean_squared_correlation": off.mean(),
+        "parameters": numbers, "fvu_own": fvu(own), "fvu_transpose": fvu(a @ W),
+        "fvu_transpose_affine": fvu(scale * (a @ W) + constant), "fvu_least_squares": fvu(a @ V[:-1] + V[-1])}
+    found = contestants.evaluate(model, data)
+    assert found.keys() == expected.keys()
+    for metric, value in expected.items():
+        np.testing.assert_allclose(found[metric], value, err_msg=metric, **CLOSE)
+    assert json.loads(json.dumps(found)).keys() == found.keys(), "plain numbers"
+    if make is uneven and name == "decoder-free":
+        assert found["never_active"] == 2 and found["dead_units"] == 1 and np.isnan(found["redundancy"])
+
+
+def test_a_fixed_scale_contestant_decodes_with_the_weights_in_effect(data):
+    for name in ("norm 16, tc 1, LSE 1", "norm 16, log-det, LSE 1"):
+        model = contestants.build(tiny(comparison.specs, name), data)
+        E = model.encode(data.x_test).detach()
+        W = 16 * torch.nn.functional.normalize(model.W.detach(), dim=1)
+        np.testing.assert_allclose(contestants.evaluate(model, data)["fvu_own"], metrics.fvu(data.x_test, E @ W), **CLOSE)
+
+
+DECODERS = {"fvu_own", "fvu_transpose", "fvu_transpose_affine"}
+
+
+@pytest.mark.parametrize("parts, has", [
+    ((), set()), (("decode",), {"fvu_own"}), (("W",), DECODERS - {"fvu_own"}), (("decode", "W"), DECODERS)])
+def test_a_decoder_that_a_code_has_not_is_none(parts, has, data):
+    code = SimpleNamespace(encode=lambda x: x[:, :3].abs(), parameters=lambda: [], **{
+        name: value for name, value in {"decode": lambda a: a @ torch.ones(3, 8).double(), "W": torch.eye(3, 8).double()}.items()
+        if name in parts})
+    found = contestants.evaluate(code, data)
+    assert {name for name, value in found.items() if value is None} == DECODERS - has and found["parameters"] == 0
+
+
+def test_a_code_of_zeros_has_no_best_multiple(data):
+    model = contestants.build(tiny(comparison.specs, "decoder-free"), data)
+    with torch.no_grad():
+        model.b.fill_(-100)
+    found = contestants.evaluate(model, data)
+    zero = metrics.fvu(data.x_test, torch.zeros_like(data.x_test))
+    assert found["fvu_transpose_affine"] is None and found["fvu_own"] == found["fvu_transpose"] == zero
+    assert found["never_active"] == found["dead_units"] == 6
