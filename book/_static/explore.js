@@ -328,8 +328,11 @@
     const data = document.getElementById(`explore-${name}`);
     const figure = document.getElementById(`fig-explore-${name}`);
     if (!data || !figure) continue;
-    // The image goes last, so that it stays if something above fails.
-    figure.insertBefore(build(JSON.parse(data.textContent)), figure.querySelector("figcaption"));
-    figure.querySelector("img").classList.add("explore-replaced");
+    try {
+      figure.insertBefore(build(JSON.parse(data.textContent)), figure.querySelector("figcaption"));
+      figure.querySelector("img").classList.add("explore-replaced");
+    } catch (error) {
+      console.error(error); // Then the image stays, and the other figures still move.
+    }
   }
 })();
