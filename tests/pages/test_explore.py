@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 HTML = Path(__file__).resolve().parents[2] / "_build" / "html"
-PAGE = HTML / "notebooks" / "11_explore.html"
+PAGE = HTML / "notebooks" / "13_explore.html"
 NAMES = ("energies", "toy", "scale", "ablation")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--no-first-run"]
