@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+import nbformat
 import pytest
 import yaml
 from bs4 import BeautifulSoup
@@ -51,6 +52,14 @@ def test_every_internal_link_leads_somewhere():
             if name is None or (parts.fragment and name in ids and unquote(parts.fragment) not in ids[name]):
                 broken.append(f"{page}: {link['href']}")
     assert not broken
+
+
+def test_every_chapter_offers_its_executed_notebook():
+    for page in (HTML / "notebooks").glob("*.html"):
+        link = BeautifulSoup(page.read_text(), "html.parser").select_one(".article-header-buttons a[href$='.ipynb']")
+        notebook = nbformat.read(page.parent / link["href"], as_version=4)
+        cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        assert cells and all(cell.execution_count for cell in cells) and any(cell.outputs for cell in cells), page.name
 
 
 def test_ledger_has_every_claim_and_filters_them(browser):
