@@ -2,12 +2,13 @@
 # make test                               install, run the tests
 PROFILE ?= quick
 PYTHON ?= python3
+PORT ?= 8000
 BIN := .venv/bin
 SHELL := /bin/bash
 # One thread a process: results do not depend on the number of cores, and small matrices are faster.
 export OMP_NUM_THREADS := 1
 .DELETE_ON_ERROR:
-.PHONY: book test pages lab smoke full bench execute html clean
+.PHONY: book test pages serve pdf lab smoke full bench execute html clean
 
 book: execute html
 	@echo "Open _build/html/index.html"
@@ -25,7 +26,17 @@ test: .venv/installed
 
 # The built book in Chromium (Debian: apt-get install chromium).
 pages: .venv/installed
-	$(BIN)/pytest tests/pages
+	$(BIN)/pytest tests/pages --ignore=tests/pages/test_pdf.py
+
+# The built book on this machine only, without a network; PORT=8001 if 8000 is taken.
+serve: .venv/installed
+	@echo "The book is at http://localhost:$(PORT)/ (end with Ctrl-C)"
+	$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+# The built book as one file, _build/decoder-free.pdf, printed by Chromium; one minute, and its test one more; CI does not make it.
+pdf: .venv/installed
+	$(BIN)/python scripts/pdf.py
+	$(BIN)/pytest tests/pages/test_pdf.py
 
 # Renew the stored notebooks that nbval compares with.
 smoke: .venv/installed

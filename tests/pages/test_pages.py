@@ -2,15 +2,17 @@
 
 import re
 from pathlib import Path
-
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+import nbformat
 import pytest
 import yaml
 from bs4 import BeautifulSoup
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 HTML = Path(__file__).resolve().parents[2] / "_build" / "html"
+AXE = Path(__file__).with_name("axe.min.js")
 PAGES = sorted(str(path.relative_to(HTML)) for folder in ("", "notebooks", "book")
                for path in (HTML / folder).glob("*.html"))
 # Flags that keep a headless Chromium from looking for the network on its own account.
@@ -52,6 +54,14 @@ def test_every_internal_link_leads_somewhere():
     assert not broken
 
 
+def test_every_chapter_offers_its_executed_notebook():
+    for page in (HTML / "notebooks").glob("*.html"):
+        link = BeautifulSoup(page.read_text(), "html.parser").select_one(".article-header-buttons a[href$='.ipynb']")
+        notebook = nbformat.read(page.parent / link["href"], as_version=4)
+        cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        assert cells and all(cell.execution_count for cell in cells) and any(cell.outputs for cell in cells), page.name
+
+
 def test_ledger_has_every_claim_and_filters_them(browser):
     claims = yaml.safe_load((HTML.parents[1] / "book" / "claims.yml").read_text())["claims"]
     page = browser.new_page()
@@ -70,22 +80,86 @@ def test_ledger_has_every_claim_and_filters_them(browser):
     page.close()
 
 
-@pytest.mark.parametrize("page_name", PAGES)
-def test_page(browser, page_name):
-    page = browser.new_page(viewport={"width": 390, "height": 844})
-    remote, failed = [], []
-    page.on("request", lambda r: remote.append(r.url) if r.url.startswith("http") else None)
-    page.on("requestfailed", lambda r: failed.append(r.url))
-    page.goto(f"file://{HTML / page_name}")
+class Visit(NamedTuple):
+    """A page that is open in the browser, and what happened while it loaded."""
+
+    page: Page
+    remote: list[str]
+    failed: list[str]
+    errors: list[str]
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def visit(browser, request):
+    """Every page is loaded once; all tests that take it look at the same visit."""
+    page = browser.new_page(viewport={"width": 390, "height": 844}, reduced_motion="reduce")
+    seen = Visit(page, [], [], [])
+    page.on("request", lambda r: seen.remote.append(r.url) if r.url.startswith("http") else None)
+    page.on("requestfailed", lambda r: seen.failed.append(r.url))
+    page.on("console", lambda message: seen.errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: seen.errors.append(str(error)))
+    page.goto(f"file://{HTML / request.param}")
     page.wait_for_function("!window.MathJax || !MathJax.startup || "
                            "MathJax.startup.promise.then(() => true)")
-    source_equations = page.locator("span.math, div.math").count()
-    assert page.locator("mjx-container").count() >= source_equations, "an equation stayed raw TeX"
-    assert page.locator("[data-mjx-error], mjx-merror").count() == 0
-    assert not remote, f"remote requests: {remote}"
-    assert not failed, f"files that did not load: {failed}"
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1"), \
-        "the page scrolls sideways at 390 px"
-    assert page.evaluate("[...document.querySelectorAll('article img')].every(i => i.alt)"), \
-        "an image has no alt text"
+    yield seen
     page.close()
+
+
+def test_page_needs_no_network_and_reports_no_error(visit):
+    assert not visit.remote and not visit.failed and not visit.errors
+
+
+def test_every_equation_is_drawn(visit):
+    page = visit.page
+    assert page.locator("mjx-container").count() >= page.locator("span.math, div.math").count(), \
+        "an equation stayed raw TeX"
+    assert page.locator("[data-mjx-error], mjx-merror").count() == 0
+
+
+def test_page_fits_a_phone(visit):
+    assert visit.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1"), \
+        "the page scrolls sideways at 390 px"
+
+
+def test_headings_are_in_order(visit):
+    levels = visit.page.evaluate("[...document.querySelectorAll('main :is(h1, h2, h3, h4, h5, h6):not(.onlyprint *)')]"
+                                 ".map(heading => +heading.tagName[1])")
+    assert levels[:1] == [1] and levels.count(1) == 1
+    assert all(later <= earlier + 1 for earlier, later in zip(levels, levels[1:])), f"a level is skipped: {levels}"
+
+
+def test_every_image_has_alt_text(visit):
+    assert visit.page.evaluate("[...document.querySelectorAll('article img')].every(i => i.alt)")
+
+
+SCAN = """async (rules) => (await axe.run(document, {
+  resultTypes: ["violations"], preload: false, ...(rules.length && { runOnly: rules })
+})).violations.filter(found => ["serious", "critical"].includes(found.impact)).map(
+  found => [found.id, ...found.nodes.map(node => `${node.target}: ${node.any[0]?.message ?? node.html}`).slice(0, 5)])"""
+
+
+# Most elements are in formulas, which have the colour of the text, and words of code: one of each colour and ground stays.
+THIN = """() => {
+  document.querySelectorAll("mjx-container").forEach(formula => formula.replaceChildren());
+  const seen = new Set();
+  for (const word of document.querySelectorAll(".highlight pre > span")) {
+    const kind = `${word.className} ${word.parentElement.closest("[class*=cell_], .highlight").className}`;
+    if (seen.has(kind)) word.replaceWith(word.textContent); else seen.add(kind);
+  }
+}"""
+
+
+# What depends on the width is looked at on a phone, and what depends on the theme, the contrast of text, in both.
+@pytest.mark.parametrize("width, theme, rules", [
+    (390, "light", ["scrollable-region-focusable"]), (1440, "light", []), (1440, "dark", ["color-contrast"])])
+def test_page_is_accessible(visit, width, theme, rules):
+    """No serious or critical finding of axe-core; without rules, of all that it has by default."""
+    page = visit.page
+    page.set_viewport_size({"width": width, "height": 844})
+    page.evaluate("theme => document.documentElement.dataset.theme = theme", theme)
+    if not page.evaluate("!!window.axe"):
+        page.add_script_tag(path=AXE)
+        page.wait_for_timeout(400)  # the theme looks at what scrolls 300 ms after the last change
+    if width > 390:
+        page.evaluate(THIN)
+    assert page.evaluate(SCAN, rules) == []
