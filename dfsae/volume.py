@@ -28,13 +28,15 @@ def log_det_penalty(A: Tensor, *, eps: float) -> Tensor:
 
     ``(..., B, K) -> (...)``, in nats. It is Eq. 4 minus log det Corr(A), so it holds a decorrelation penalty.
     """
+    check_tensor("A", A, rows=2)
     return -log_det_volume(A.double(), eps=eps).to(A.dtype)
 
 
 def hinge_penalty(A: Tensor, *, eps: float) -> Tensor:
     """The variance term of VICReg (Bardes et al., 2022): sum_j max(0, 1 - sqrt(Var(A_j) + eps)).
 
-    ``(..., B, K) -> (...)``; a sum, as Eq. 4 is, where VICReg takes the mean over j.
+    ``(..., B, K) -> (...)``; a sum, as Eq. 4 is, where VICReg takes the mean over j. The gradient
+    is not defined for a constant component with eps = 0.
     """
     check_tensor("A", A, rows=2)
     return torch.relu(1 - (A.var(dim=-2) + eps).sqrt()).sum(dim=-1)

@@ -2,11 +2,7 @@
 
 from itertools import product
 
-import torch
-
-from dfsae.data import Dataset
-from dfsae.experiments import contestants
-from dfsae.experiments.contestants import evaluate
+from dfsae.experiments.contestants import evaluate, fit
 from dfsae.experiments.protocol import with_seeds
 
 RATES = {"decoder-free": 1e-3, "log-determinant": 1e-3, "hinge": 3e-4, "fixed scale": 3e-4, "fixed scale, log-determinant": 3e-4,
@@ -38,17 +34,5 @@ CONFIGURATIONS = {name: {"lr": RATES[family], **settings} if family in RATES els
 
 
 def specs(profile: str) -> list[dict]:
-    """All contestants, each with five seeds, for a third of the epochs of the profile."""
-    return with_seeds(CONFIGURATIONS, profile, seeds=5, part=3)
-
-
-def fit(specs: list[dict], data: Dataset) -> tuple[list[torch.nn.Module], list[dict]]:
-    """Train the models of a group; parameters of fixed scale are then those in effect, which changes no energy."""
-    models, histories = contestants.fit(specs, data)
-    with torch.no_grad():
-        for model in models:
-            if hasattr(model, "scaled"):
-                W, b = model.scaled()
-                model.W.copy_(W)
-                model.b.copy_(b)
-    return models, histories
+    """All contestants, each with five seeds, for half the epochs of the profile."""
+    return with_seeds(CONFIGURATIONS, profile, seeds=5, part=2)

@@ -53,7 +53,8 @@ def evaluate(model: torch.nn.Module, data: Dataset) -> dict:
 
     "own" is the model's decoder, "transpose" W^T (Eq. 12) as it stands, "transpose_affine"
     W^T with the best number and constant image, "least_squares" the best affine decoder;
-    what is fitted is fitted on the training set. A decoder that the model has not is None.
+    what is fitted is fitted on the training set. W are the weights in effect. A decoder that
+    the model has not, or a multiple that constant codes leave open, is None.
     """
     a_train, a = model.encode(data.x_train), model.encode(data.x_test)
     V, c = metrics.least_squares_decoder(a_train, data.x_train)
@@ -72,9 +73,10 @@ def evaluate(model: torch.nn.Module, data: Dataset) -> dict:
     if hasattr(model, "decode"):
         found["fvu_own"] = metrics.fvu(data.x_test, model.decode(a))
     if hasattr(model, "W"):
-        found["fvu_transpose"] = metrics.fvu(data.x_test, reconstruct(a, model.W))
-        if a.any():
-            V, c = metrics.scaled_decoder(a_train, data.x_train, model.W, constant=True)
+        W = model.scaled()[0] if hasattr(model, "scaled") else model.W
+        found["fvu_transpose"] = metrics.fvu(data.x_test, reconstruct(a, W))
+        if a_train.var(dim=0).any():
+            V, c = metrics.scaled_decoder(a_train, data.x_train, W, constant=True)
             found["fvu_transpose_affine"] = metrics.fvu(data.x_test, a @ V + c)
     return found
 
