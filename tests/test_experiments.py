@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from sklearn.mixture import GaussianMixture
 
 from dfsae import experiments, metrics, records
 from dfsae.autoencoders import TiedSAE, TopKSAE
@@ -15,8 +17,8 @@ from dfsae.baselines import PublishedSAE, ReconstructedEnergies, StandardSAE
 from dfsae.data import Dataset
 from dfsae.encoder import DecoderFreeSAE
 from dfsae.experiments import (
-    EXPERIMENTS, FULL, ablation, benchmark, comparison, contestants, drift, dynamics, fixed_scale, mixture, protocol, rates,
-    reconstruction, run_experiments, selection, variants, yardsticks,
+    EXPERIMENTS, FULL, ablation, anomaly, benchmark, classical, comparison, contestants, drift, dynamics, fixed_scale, mixture,
+    protocol, rates, reconstruction, run_experiments, selection, sweeps, variants, yardsticks,
 )
 from dfsae.experiments.codes import THRESHOLDS, code_metrics, probed_metrics
 from dfsae.experiments.protocol import (
@@ -28,7 +30,7 @@ from dfsae.mixture import em_step
 from dfsae.objective import EPS, Lambdas
 from dfsae.volume import VolumeSAE
 
-ALL = EXPERIMENTS | FULL
+ALL = EXPERIMENTS | FULL | {"rates": rates, "selection": selection, "comparison": comparison, "classical": classical}
 TINY = {"K": 6, "batch_size": 16}
 # Float64 sums over 80 samples: a margin of 1e3 for another CPU.
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
@@ -229,22 +231,20 @@ def test_the_contestants_are_named_by_their_settings():
         **{f"tied, L1 {l1}": {"model": "TiedSAE", "l1": l1} for l1 in (0.1, 0.25, 0.5, 0.75, 1)},
         **{f"TopK {k}": {"model": "TopKSAE", "k": k} for k in (4, 8, 16, 32)}}
     for radius, lse in product((4, 16), (0.25, 1, 4)):
-        for tc in (1, 0.5):
-            expected[f"norm {radius}, tc {tc}, LSE {lse}"] = {
-                "model": "FixedScaleSAE", "radius": radius, "lambdas": [lse, 1, tc, 0]}
+        expected[f"norm {radius}, tc 0.5, LSE {lse}"] = {
+            "model": "FixedScaleSAE", "radius": radius, "lambdas": [lse, 1, 0.5, 0]}
         expected[f"norm {radius}, log-det, LSE {lse}"] = {
             "model": "VolumeSAE", "volume": "log-det", "radius": radius, "lambdas": [lse, 1, 0, 0]}
     assert {name: without_rate(settings) for name, settings in comparison.CONFIGURATIONS.items()} == expected
-    assert sum(map(len, comparison.FAMILIES.values())) == len(expected), "no name twice"
+    assert sum(map(len, comparison.FAMILIES.values())) == len(expected) == 36, "no name twice"
 
 
 def test_the_learning_rates_are_those_of_one_contestant_a_family():
     assert rates.RATES == (3e-4, 1e-3, 3e-3, 1e-2)
     contestants = [without_rate(settings) for settings in comparison.CONFIGURATIONS.values()]
     assert all(settings in contestants for settings in rates.FAMILIES.values())
-    kinds = [(settings["model"], settings.get("volume"), "radius" in settings) for settings in contestants]
-    found = [(settings["model"], settings.get("volume"), "radius" in settings) for settings in rates.FAMILIES.values()]
-    assert sorted(map(str, found)) == sorted(map(str, set(kinds) - {("PublishedSAE", None, False)})), "the published rate is given"
+    kinds = set(map(family_of, contestants)) - {("PublishedSAE", "", False)}
+    assert sorted(map(family_of, rates.FAMILIES.values())) == sorted(kinds), "the published rate is given"
     for name, settings in rates.CONFIGURATIONS.items():
         family, lr = name.rsplit(", lr ", 1)
         assert settings == {**rates.FAMILIES[family], "lr": float(lr)}
@@ -252,11 +252,20 @@ def test_the_learning_rates_are_those_of_one_contestant_a_family():
 
 
 def test_a_contestant_has_the_rate_of_its_family():
-    assert comparison.RATES.keys() == rates.FAMILIES.keys() and set(comparison.RATES.values()) <= set(rates.RATES)
-    for family, names in comparison.FAMILIES.items():
-        for name in names:
-            words = ", log-determinant" if name.startswith("norm") and "log-det" in name else ""
-            assert comparison.CONFIGURATIONS[name].get("lr") == comparison.RATES.get(family + words), "published: that of the protocol"
+    chosen = {
+        ("DecoderFreeSAE", "", False): 1e-3, ("VolumeSAE", "log-det", False): 1e-3, ("VolumeSAE", "hinge", False): 3e-4,
+        ("FixedScaleSAE", "", True): 3e-4, ("VolumeSAE", "log-det", True): 3e-4,
+        ("StandardSAE", "", False): 1e-3, ("TiedSAE", "", False): 1e-3, ("TopKSAE", "", False): 3e-4}
+    assert {family_of(settings): settings["lr"] for settings in comparison.CONFIGURATIONS.values() if "lr" in settings} == chosen
+    for settings in comparison.CONFIGURATIONS.values():
+        assert settings.get("lr") == chosen.get(family_of(settings)), "published: that of the protocol"
+    assert comparison.RATES == {name: chosen[family_of(settings)] for name, settings in rates.FAMILIES.items()}
+    assert set(chosen.values()) <= set(rates.RATES)
+
+
+def family_of(settings):
+    """What contestants with one learning rate have in common."""
+    return settings["model"], settings.get("volume", ""), "radius" in settings
 
 
 def without_rate(settings):
@@ -270,7 +279,7 @@ def without_rate(settings):
     (dynamics.specs, dynamics.CONFIGURATIONS, 3, 1), (drift.specs, drift.CONFIGURATIONS, 5, 1),
     (fixed_scale.specs, fixed_scale.CONFIGURATIONS, 5, 1), (mixture.specs, mixture.CONFIGURATIONS, 3, 3),
     (rates.specs, rates.CONFIGURATIONS, 2, 2), (selection.specs, comparison.CONFIGURATIONS, 2, 2),
-    (comparison.specs, comparison.CONFIGURATIONS, 5, 2)])
+    (comparison.specs, comparison.CONFIGURATIONS, 5, 2), (sweeps.specs, sweeps.CONFIGURATIONS, 5, 5)])
 def test_specs_are_every_name_with_every_seed(profile, specs_of, names, seeds, part):
     specs, size = specs_of(profile), get_profile(profile)
     if profile == "quick":
@@ -283,7 +292,7 @@ def test_specs_are_every_name_with_every_seed(profile, specs_of, names, seeds, p
         changed = {key for key, value in PROTOCOL.items() if spec[key] != value}
         assert changed <= {dynamics.specs: {"optimizer", "lr"}, drift.specs: {"K", "optimizer", "lr"},
                            variants.specs: set(PROTOCOL), rates.specs: {"lr"}, selection.specs: {"lr"},
-                           comparison.specs: {"lr"}}.get(specs_of, set())
+                           comparison.specs: {"lr"}, sweeps.specs: {"K", "batch_size"}}.get(specs_of, set())
 
 
 # Models
@@ -327,7 +336,7 @@ def test_a_contestant_follows_its_spec(name, data):
 
 
 def test_the_reduction_of_a_fixed_scale_contestant_is_that_of_its_spec(data):
-    spec = {**tiny(comparison.specs, "norm 16, tc 1, LSE 1"), "reduction": "mean"}
+    spec = {**tiny(comparison.specs, "norm 16, tc 0.5, LSE 1"), "reduction": "mean"}
     assert contestants.build(spec, data).reduction == "mean"
 
 
@@ -351,8 +360,10 @@ def test_the_part_to_choose_by_is_the_last_sixth_of_the_training_set(data):
     (rates, "TopK SAE, lr 0.003"), (rates, "hinge, lr 0.01"), (selection, "TopK 4"), (selection, "norm 4, log-det, LSE 1")])
 def test_nothing_of_the_test_set_is_read_to_choose(experiment, name, data):
     poisoned, part = data._replace(x_test=data.x_test * np.nan, y_test=data.y_test - 9), contestants.split(data)
+    x = data.x_train.clone()
+    x[66:] = np.nan  # the last sixth is to choose by
     specs = [tiny(experiment.specs, name, seed) for seed in (1, 2)]
-    models, histories = experiment.fit(specs, poisoned)
+    models, histories = experiment.fit(specs, poisoned._replace(x_train=x))
     expected, others = contestants.fit(specs, part)
     assert histories == others and len(histories) == 2
     for model, other in zip(models, expected, strict=True):
@@ -360,11 +371,12 @@ def test_nothing_of_the_test_set_is_read_to_choose(experiment, name, data):
         np.testing.assert_equal(experiment.evaluate(model, poisoned), contestants.evaluate(other, part))
 
 
-def test_the_comparison_trains_on_the_whole_training_set_and_is_measured_on_the_test_set(data):
-    spec = tiny(comparison.specs, "L1 0.5")
+@pytest.mark.parametrize("name", ["L1 0.5", "TopK 4", "decoder-free", "norm 16, tc 0.5, LSE 1"])
+def test_the_comparison_trains_on_the_whole_training_set_and_is_measured_on_the_test_set(name, data):
+    spec = tiny(comparison.specs, name)
     (model,), history = comparison.fit([spec], data)
-    (expected,), other = fit([spec], data)
-    assert history == other and torch.equal(model.W, expected.W)
+    (expected,), other = fit([spec], data, build=contestants.build)
+    assert history == other and all(map(torch.equal, model.parameters(), expected.parameters()))
     assert comparison.evaluate(model, data)["fvu_own"] == metrics.fvu(data.x_test, model.decode(model.encode(data.x_test)).detach())
 
 
@@ -459,8 +471,8 @@ def test_sizes_of_the_groups_of_the_paper():
     assert sizes == {"ablation": [3, 7, 7, 7], "benchmark": [5, 5, 5], "reconstruction": [4, 4, 4],
                      "variants": [3] * 5 + [5] * 3, "yardsticks": [1], "dynamics": [8] * 3, "drift": [4] * 15,
                      "fixed_scale": [2] * 5 + [5] * 3, "mixture": [3] * 4, "rates": [4] * 16,
-                     "selection": [2] * 2 + [2] * 5 + [3] * 6 + [4] * 2 + [5] * 4 + [6] * 4,
-                     "comparison": [2] * 5 + [3] * 15 + [4] * 5 + [5] * 15 + [6] * 10,
+                     "selection": [2] * 7 + [3] * 10 + [4] * 2 + [5] * 4,
+                     "comparison": [2] * 5 + [3] * 25 + [4] * 5 + [5] * 15,
                      "classical": [1] * 2 + [5] * 5, "sweeps": [5] * 8 + [13] * 5, "anomaly": [1] * 10 + [3] * 30}
 
 
@@ -472,10 +484,13 @@ def tiny_book(data, monkeypatch, tmp_path):
     for name, value in TINY.items():
         monkeypatch.setitem(PROTOCOL, name, value)
     monkeypatch.setitem(PROFILES, "smoke", Profile(2, 2, None, None, "float64"))
+    monkeypatch.setattr(anomaly, "DIGITS", range(3))  # the labels of the tiny data
     monkeypatch.setattr(protocol, "load_data", {"smoke": data}.get)
     monkeypatch.setattr(records, "RESULTS", tmp_path)
 
 
+# Normal numbers have no independent directions for ICA to find.
+@pytest.mark.filterwarnings("ignore:FastICA did not converge")
 @pytest.mark.parametrize("experiment", ALL)
 def test_run_is_finite_json_and_repeatable(experiment, tiny_book):
     for specs in groups(list(map(with_room, ALL[experiment].specs("smoke")))):
@@ -745,11 +760,14 @@ def test_metrics_of_a_contestant_beside_numpy(name, make, data):
 
 
 def test_a_fixed_scale_contestant_decodes_with_the_weights_in_effect(data):
-    for name in ("norm 16, tc 1, LSE 1", "norm 16, log-det, LSE 1"):
+    for name in ("norm 16, tc 0.5, LSE 1", "norm 16, log-det, LSE 1"):
         model = contestants.build(tiny(comparison.specs, name), data)
         E = model.encode(data.x_test).detach()
         W = 16 * torch.nn.functional.normalize(model.W.detach(), dim=1)
-        np.testing.assert_allclose(contestants.evaluate(model, data)["fvu_own"], metrics.fvu(data.x_test, E @ W), **CLOSE)
+        found, fvu = contestants.evaluate(model, data), metrics.fvu(data.x_test, E @ W)
+        np.testing.assert_allclose([found["fvu_own"], found["fvu_transpose"]], fvu, **CLOSE)
+        V, c = metrics.scaled_decoder(model.encode(data.x_train).detach(), data.x_train, W, constant=True)
+        np.testing.assert_allclose(found["fvu_transpose_affine"], metrics.fvu(data.x_test, E @ V + c), **CLOSE)
 
 
 DECODERS = {"fvu_own", "fvu_transpose", "fvu_transpose_affine"}
@@ -773,3 +791,224 @@ def test_a_code_of_zeros_has_no_best_multiple(data):
     zero = metrics.fvu(data.x_test, torch.zeros_like(data.x_test))
     assert found["fvu_transpose_affine"] is None and found["fvu_own"] == found["fvu_transpose"] == zero
     assert found["never_active"] == found["dead_units"] == 6
+
+
+def test_a_code_that_fires_for_the_test_set_only_has_no_best_multiple(data):
+    model = uneven(comparison.specs, "decoder-free", data)
+    with torch.no_grad():
+        model.b[[0, 1, 4, 5]] = -100
+    assert not model.encode(data.x_train).any() and model.encode(data.x_test).any()
+    found = contestants.evaluate(model, data)
+    assert found["fvu_transpose_affine"] is None and np.isfinite(found["fvu_transpose"])
+
+
+# Codes without gradient descent
+
+@pytest.fixture(scope="module")
+def mixed():
+    """Three independent uniform sources, mixed into five dimensions with a little noise."""
+    generator = torch.Generator().manual_seed(0)
+    sources = torch.rand(260, 3, generator=generator, dtype=torch.float64)
+    x = 0.3 + sources @ torch.randn(3, 5, generator=generator, dtype=torch.float64)
+    x += 0.01 * torch.randn(260, 5, generator=generator, dtype=torch.float64)
+    y = sources.argmax(dim=1)
+    return Dataset(x[:200], y[:200], x[200:], y[200:]), sources.numpy()
+
+
+def classical_code(name, data, seed=1):
+    (code,), histories = classical.fit([{"name": name, "model": name, "K": 3, "seed": seed}], data)
+    assert histories == [{}]
+    return code
+
+
+@pytest.mark.parametrize("profile, most", [("smoke", 2), ("quick", 2), ("paper", 5)])
+def test_a_classical_code_that_depends_on_a_seed_has_several_runs(profile, most):
+    runs = {"PCA": 1, "ICA": most, "k-means, nearest centre": most, "k-means, triangle": most,
+            "Gaussian mixture": most, "random encoder": most, "raw pixels": 1}
+    assert classical.specs(profile) == [
+        {"name": name, "model": name, "K": 64, "seed": seed} for name, n in runs.items() for seed in range(1, n + 1)]
+
+
+@pytest.mark.parametrize("name", classical.NAMES)
+def test_a_classical_code_follows_its_seed(name, mixed):
+    data, _ = mixed
+    specs = [{"name": name, "model": name, "K": 3, "seed": seed} for seed in (1, 1, 2)]
+    models, histories = classical.fit(specs, data)
+    first, same, other = (model.encode(data.x_test).detach() for model in models)
+    assert histories == [{}] * 3 and first.dtype == torch.float64
+    assert torch.equal(first, same) and torch.equal(first, other) == (name in ("PCA", "raw pixels"))
+
+
+@pytest.mark.parametrize("name, parameters, missing", [
+    ("PCA", 3 * 5 + 5, set()), ("ICA", 2 * 3 * 5 + 5, set()), ("k-means, nearest centre", 3 * 5, set()),
+    ("k-means, triangle", 3 * 5, {"fvu_own"}), ("Gaussian mixture", 2 * 3 * 3 + 3 + 3 * 5 + 5, set()),
+    ("random encoder", 3 * 5 + 3, set()), ("raw pixels", 0, DECODERS)])
+def test_a_classical_code_is_measured_as_a_contestant(name, parameters, missing, mixed):
+    data, _ = mixed
+    code = classical_code(name, data)
+    found = classical.evaluate(code, data)
+    np.testing.assert_equal(found, contestants.evaluate(code, data))
+    assert found["parameters"] == parameters and {metric for metric, value in found.items() if value is None} == missing
+    assert name == "random encoder" or not any(number.requires_grad for number in code.parameters())
+
+
+def test_pca_beside_sklearn(mixed):
+    data, _ = mixed
+    code, pca = classical_code("PCA", data), PCA(3, svd_solver="full").fit(data.x_train)
+    a = code.encode(data.x_test)
+    np.testing.assert_allclose(a.abs(), np.abs(pca.transform(data.x_test)), **CLOSE)  # signs are a convention
+    np.testing.assert_allclose(code.decode(a), pca.inverse_transform(pca.transform(data.x_test)), **CLOSE)
+    np.testing.assert_allclose(code.W.abs(), np.abs(pca.components_), **CLOSE)
+
+
+def test_ica_finds_the_sources_in_the_space_of_the_principal_components(mixed):
+    data, sources = mixed
+    code, pca = classical_code("ICA", data), PCA(3, svd_solver="full").fit(data.x_train)
+    a_train, a = code.encode(data.x_train), code.encode(data.x_test)
+    np.testing.assert_allclose(a_train.mean(dim=0), 0, atol=1e-10)
+    np.testing.assert_allclose(np.cov(a_train.T), np.eye(3), atol=1e-8)
+    np.testing.assert_allclose(code.decode(a), pca.inverse_transform(pca.transform(data.x_test)), rtol=1e-8, atol=1e-8)
+    similar = np.abs(np.corrcoef(a.T, sources[200:].T)[:3, 3:])
+    assert sorted(similar.argmax(axis=0)) == [0, 1, 2] and (similar.max(axis=0) > 0.95).all()
+
+
+def test_kmeans_beside_numpy(mixed):
+    data, _ = mixed
+    near, triangle = classical_code("k-means, nearest centre", data), classical_code("k-means, triangle", data)
+    x, centres = data.x_test.numpy(), KMeans(3, n_init=1, random_state=1).fit(data.x_train.numpy()).cluster_centers_
+    for code in (near, triangle):
+        np.testing.assert_allclose(code.W, centres, **CLOSE)
+    d = np.sqrt(((x[:, None] - centres) ** 2).sum(axis=2))
+    a = near.encode(data.x_test)
+    np.testing.assert_array_equal(a, np.eye(3)[d.argmin(axis=1)])
+    assert (a.sum(dim=0) > 0).all(), "every centre is the nearest of some sample"
+    np.testing.assert_allclose(near.decode(a), centres[d.argmin(axis=1)], **CLOSE)
+    np.testing.assert_allclose(triangle.encode(data.x_test), np.maximum(d.mean(axis=1, keepdims=True) - d, 0), **CLOSE)
+    assert not hasattr(triangle, "decode")
+
+
+def test_a_mixture_of_principal_components_beside_sklearn(mixed):
+    data, _ = mixed
+    code, pca = classical_code("Gaussian mixture", data), PCA(3, svd_solver="covariance_eigh").fit(data.x_train)
+    z = pca.transform(data.x_test)
+    mixture = GaussianMixture(3, covariance_type="diag", random_state=1).fit(pca.transform(data.x_train))
+    r = code.encode(data.x_test)
+    np.testing.assert_allclose(r, mixture.predict_proba(z), rtol=1e-6, atol=1e-8)
+    means, variances, weights = (value.numpy() for value in (code.means, code.covariances, code.weights))
+    density = weights * np.exp(-((z[:, None] - means) ** 2 / variances).sum(axis=2) / 2) / np.sqrt(variances.prod(axis=1))
+    np.testing.assert_allclose(r, density / density.sum(axis=1, keepdims=True), rtol=1e-6, atol=1e-8)
+    centres = pca.inverse_transform(mixture.means_)
+    np.testing.assert_allclose(code.W, centres, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(code.decode(r), r.numpy() @ centres, rtol=1e-6, atol=1e-8)
+
+
+def test_codes_that_are_not_fitted(mixed):
+    data, _ = mixed
+    found = classical_code("random encoder", data, seed=4)
+    expected = build({**tiny(benchmark.specs, "decoder-free", seed=4), "K": 3}, data)
+    assert all(torch.equal(value, expected.state_dict()[key]) for key, value in found.state_dict().items())
+    assert found.activation == "relu" and torch.equal(classical_code("raw pixels", data).encode(data.x_test), data.x_test)
+
+
+# Sweeps
+
+def test_a_sweep_changes_one_setting_of_the_published_protocol():
+    published = {**PROTOCOL, "model": "DecoderFreeSAE", "lambdas": [1, 1, 1, 0], "epochs": 20}
+    expected = {"as published": {}}
+    for factor in (0.25, 0.5, 2, 4):
+        expected |= {f"lambda_lse = {factor}": {"lambdas": [factor, 1, 1, 0]},
+                     f"lambda_var = {factor}": {"lambdas": [1, factor, 1, 0]},
+                     f"lambda_tc = {factor}": {"lambdas": [1, 1, factor, 0]}}
+    expected |= {f"K = {K}": {"K": K} for K in (16, 32, 128, 256)}
+    expected |= {f"batch of {size}": {"batch_size": size} for size in (32, 64, 256, 512)}
+    specs = sweeps.specs("paper")
+    assert {spec["name"] for spec in specs} == expected.keys()
+    for spec in specs:
+        changed = {key: value for key, value in spec.items() if key not in ("name", "seed") and value != published[key]}
+        assert changed == expected[spec["name"]] and len(changed) <= 1
+    assert sweeps.fit is fit and sweeps.evaluate is probed_metrics
+
+
+# Anomaly detection
+
+ANOMALY = {"decoder-free": {"model": "DecoderFreeSAE", "lambdas": [1, 1, 1, 0]},
+           "fixed scale": {"model": "FixedScaleSAE", "radius": 16, "lambdas": [1, 1, 0.5, 0]},
+           "L1 SAE": {"model": "StandardSAE", "l1": 0.5}}
+
+
+@pytest.mark.parametrize("profile, seeds, epochs", [("smoke", 2, 1), ("quick", 2, 1), ("paper", 3, 20)])
+def test_every_digit_is_left_out_in_turn(profile, seeds, epochs):
+    expected = [{**PROTOCOL, **settings, "name": f"{name}, without {digit}", "held_out": digit, "epochs": epochs, "seed": seed}
+                for name, settings in ANOMALY.items() for digit in range(10) for seed in range(1, seeds + 1)]
+    expected += [{**PROTOCOL, "model": "PCA", "name": f"PCA, without {digit}", "held_out": digit, "epochs": 0, "seed": 1}
+                 for digit in range(10)]
+
+    def in_order(specs):
+        return sorted(specs, key=lambda spec: (spec["name"], spec["seed"]))
+    assert in_order(anomaly.specs(profile)) == in_order(expected)
+
+
+@pytest.mark.parametrize("name", [*ANOMALY, "PCA"])
+def test_a_digit_left_out_is_absent_in_training(name, data):
+    seen = data.y_train != 1
+    x = data.x_train.clone()
+    x[~seen] = np.nan
+    specs = [tiny(anomaly.specs, f"{name}, without 1", seed) for seed in (1, 2)]
+    models, histories = anomaly.fit(specs, data._replace(x_train=x))
+    if name == "PCA":
+        W = PCA(6, svd_solver="full").fit(data.x_train[seen]).components_
+        np.testing.assert_allclose(models[0].W.abs(), np.abs(W), **CLOSE)
+        assert histories == [{}, {}]
+    else:
+        expected, others = contestants.fit(specs, data._replace(x_train=data.x_train[seen], y_train=data.y_train[seen]))
+        assert histories == others
+        assert all(torch.equal(model.W, other.W) for model, other in zip(models, expected, strict=True))
+    for model in models:
+        assert anomaly.evaluate(model, data._replace(x_train=x)) == anomaly.evaluate(model, data)
+
+
+def test_what_is_known_without_a_digit(data):
+    known = anomaly.known(data, 2)
+    keep = data.y_train.numpy() != 2
+    np.testing.assert_array_equal(known.x_train, data.x_train.numpy()[keep])
+    np.testing.assert_array_equal(known.y_train, data.y_train.numpy()[keep])
+    assert 0 < keep.sum() < 80 and known.x_test is data.x_test and known.y_test is data.y_test
+
+
+def test_models_that_leave_out_different_digits_are_no_group(data):
+    specs = [tiny(anomaly.specs, f"decoder-free, without {digit}") for digit in (1, 2)]
+    with pytest.raises(ValueError, match="too many values"):
+        anomaly.fit(specs, data)
+
+
+def area(score, positive):
+    """Share of the pairs in which the positive sample has the higher score; a tie counts one half."""
+    above = score[positive][:, None] - score[~positive]
+    return ((above > 0) + (above == 0) / 2).mean()
+
+
+@pytest.mark.parametrize("name", [*ANOMALY, "PCA"])
+def test_scores_of_an_anomaly_beside_numpy(name, data):
+    model, = anomaly.fit([tiny(anomaly.specs, f"{name}, without 2")], data)[0]
+    x_train, x = data.x_train[data.y_train != 2].numpy(), data.x_test.numpy()
+    a_train, a = (model.encode(torch.from_numpy(part)).detach().numpy() for part in (x_train, x))
+    own = model.decode(torch.from_numpy(a)).detach().numpy()
+    V = best_affine(a_train, x_train)
+    error = ((x - a @ V[:-1] - V[-1]) ** 2).sum(axis=1)
+    scores = {"lse": -np.log(np.exp(-a).sum(axis=1)), "own": ((x - own) ** 2).sum(axis=1), "least_squares": error,
+              "relative": error / (x ** 2).sum(axis=1), "norm": (x ** 2).sum(axis=1)}
+    found = anomaly.evaluate(model, data)
+    assert found.keys() == {f"auroc_{score}" for score in scores}
+    for score, values in scores.items():
+        np.testing.assert_allclose(found[f"auroc_{score}"], area(values, data.y_test.numpy() == 2), rtol=1e-12, err_msg=score)
+    assert len(set(found.values())) >= 4, "PCA is its own best decoder"
+    assert json.loads(json.dumps(found)) == found, "plain numbers"
+
+
+def test_the_norm_is_a_score_without_a_model(data):
+    nothing = SimpleNamespace(encode=lambda x: 0 * x[:, :3], decode=lambda a: 0 * data.x_test, held_out=0)
+    found, positive = anomaly.evaluate(nothing, data), data.y_test.numpy() == 0
+    mean = data.x_train[data.y_train != 0].mean(dim=0)
+    assert found["auroc_norm"] == found["auroc_own"] != found["auroc_least_squares"] and found["auroc_lse"] == 0.5
+    for score, values in {"norm": data.x_test ** 2, "least_squares": (data.x_test - mean) ** 2}.items():
+        np.testing.assert_allclose(found[f"auroc_{score}"], area(values.sum(dim=1).numpy(), positive), rtol=1e-12)

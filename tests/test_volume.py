@@ -186,3 +186,9 @@ def test_bad_weights_and_radii_are_named():
         model(lambdas=Lambdas(var=-1))
     with pytest.raises(ValueError, match="radius must be finite and > 0, got 0"):
         model(radius=0)
+
+
+@pytest.mark.parametrize("penalty", [log_det_penalty, hinge_penalty])
+def test_whole_numbers_are_refused(penalty):
+    with pytest.raises(ValueError, match="A must be a float tensor, got torch.int64"):
+        penalty(torch.tensor([[1, 2], [3, 5], [4, 4]]), eps=1e-6)
