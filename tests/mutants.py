@@ -952,6 +952,8 @@ MUTANTS = [Mutant(*row) for row in [
     ("experiments/__init__", "run_experiments", "workers=workers", "workers=1", "test_with_a_gpu_there_is_one_process"),
 
     # From outcomes to verdicts
+    ("ledger", "chapter", '.split(".")[0]', "[0]", "test_the_chapter_of_a_claim_is_the_first_number_of_its_place"),
+    ("ledger", "section_list", 'if row in also or "origin" in row', "if row in also", "test_only_words_of_the_draft_are_quoted"),
     ("ledger", "judge", 'computed != claim["verdict"]', "False", "test_a_problem_is_found"),
     ("ledger", "judge", '"verdict": computed', '"verdict": claim["verdict"]', "test_a_row_has_the_computed_verdict_beside_the_expected_one"),
     ("ledger", "judge", ', *claim.get("evidence", [])]', "]", "test_a_ledger_without_a_problem"),

@@ -139,11 +139,17 @@ def test_html_is_escaped_and_leaves_formulas_to_mathjax(text, expected):
 def test_only_words_of_the_draft_are_quoted(changes, source, words, case):
     row = ledger.judge(*case)[0][-1] | changes
     assert (ledger.source(row), ledger.words(row)) == (source, words)
-    assert f"</a> {words}</li>" in ledger.section_list([row], row["place"])
+    whose = f' <span class="elsewhere">({changes["origin"]})</span>' if "origin" in changes else ""
+    assert f"</a> {words}{whose}</li>" in ledger.section_list([row], row["place"])
     assert f"<td>{words}</td>" in ledger.ledger_table([row], case[0], [])
     assert changes.get("origin", "empirical") in ledger.ledger_table([row], case[0], [])
     wrong = row | {"verdict": "not reproduced", "correction": "Some die.", "consequence": "None."}
     assert f"{{admonition}} {source}\n" in ledger.corrections([wrong], case[0], [])
+
+
+@pytest.mark.parametrize("place, expected", [("5.2", "5"), ("11", "11"), ("Figure 2", "Figures")])
+def test_the_chapter_of_a_claim_is_the_first_number_of_its_place(place, expected):
+    assert ledger.chapter({"place": place}) == expected
 
 
 def test_a_criterion_of_the_full_profile_is_looked_up_there(tmp_path, monkeypatch):
