@@ -22,7 +22,7 @@ html: .venv/installed
 	test -s _build/html/index.html
 
 test: .venv/installed
-	$(BIN)/pytest -n 2 --dist loadgroup --nbval tests --ignore=tests/pages
+	$(BIN)/pytest -n 2 --dist loadfile --nbval tests --ignore=tests/pages
 
 # The built book in Chromium (Debian: apt-get install chromium).
 pages: .venv/installed

@@ -9,14 +9,6 @@ settings.load_profile("repeatable")
 torch.set_num_threads(1)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """With ``--dist loadgroup`` a file is run by one worker, but mutants, the longest, are shared out one by one."""
-    for item in items:
-        if not item.path.name.endswith("mutants.py"):
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
-
-
 @pytest.fixture(scope="session")
 def randn():
     """Normal numbers of a shape, always the same; float64 unless said otherwise."""
