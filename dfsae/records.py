@@ -105,6 +105,13 @@ def run_all(plan: dict[str, list[dict]], profile: str, run: Callable[[str, list[
             groups: Callable[[list[dict]], list[list[dict]]], workers: int | None = None) -> dict[str, dict]:
     """Run every spec that has no finished run yet, then write ``results/<profile>/<experiment>.json``.
 
+    The runs of a finished group are kept at once in ``results/.runs``, each under a hash
+    of spec, code and library versions. An interrupted experiment therefore goes on where
+    it stopped, and an experiment whose code changed trains anew. The provenance is that of the call
+    that made the last run. It holds, for every claim that these results decide, the hash
+    of its criterion when the runs were made; "seconds", the sum over the runs; and "call",
+    the wall time of that call, with the number of runs and of processes in it.
+
     Parameters
     ----------
     plan : for each experiment its configurations, JSON-able, each with a "seed".
@@ -112,13 +119,6 @@ def run_all(plan: dict[str, list[dict]], profile: str, run: Callable[[str, list[
         "history" and "seconds".
     groups : splits specs into groups that run together.
     workers : processes that share the groups, one thread each; by default one a core.
-
-    The runs of a finished group are kept at once in ``results/.runs``, each under a hash
-    of spec, code and library versions. An interrupted experiment therefore goes on where
-    it stopped, and an experiment whose code changed trains anew. The provenance is that of the call
-    that made the last run. It holds, for every claim that these results decide, the hash
-    of its criterion when the runs were made; "seconds", the sum over the runs; and "call",
-    the wall time of that call, with the number of runs and of processes in it.
     """
     about = provenance(profile)
     code = {experiment: code_fingerprint(experiment) for experiment in plan}
