@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from dfsae.autoencoders import TiedSAE, TopKSAE
 from dfsae.baselines import StandardSAE
-from dfsae.training import stack, train_together
+from dfsae.training import stack
 
 # Dot products of a few float64 numbers: a margin of 1e3 for another CPU.
 close = partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-10)
@@ -140,19 +140,11 @@ def test_a_stack_has_the_losses_of_its_models(make, samples, randn):
 
 
 @pytest.mark.parametrize("make, options", [(tied, [{"l1": 0.1}, {"l1": 1.0}]), (top_k, [{"k": 2}, {"k": 2}])])
-def test_they_train_together_as_alone(make, options, randn):
+def test_they_train_together_as_alone(make, options, randn, together_as_alone):
     def pair():
         return [make(seed=seed, **settings) for seed, settings in enumerate(options)]
 
-    x, together, alone, starts = randn(40, 5), pair(), pair(), pair()
-    settings = {"epochs": 3, "batch_size": 16, "progress": False}
-    train_together(together, x, order_seeds=[5, 6], optimizers=["adam"] * 2, lrs=[1e-2] * 2, **settings)
-    for found, other, start, seed in zip(together, alone, starts, (5, 6), strict=True):
-        train_together([other], x, order_seeds=[seed], optimizers=["adam"], lrs=[1e-2], **settings)
-        for name, value in found.state_dict().items():
-            # Nine steps of 1e-2, each with the rounding of its gradient.
-            close(value, other.state_dict()[name], rtol=1e-8, err_msg=name)
-            assert not torch.equal(value, start.state_dict()[name])
+    together_as_alone(pair, randn(40, 5))
 
 
 def test_models_that_keep_different_numbers_train_apart():

@@ -7,7 +7,7 @@ from dfsae.experiments.protocol import with_seeds
 
 RATES = {"decoder-free": 1e-3, "log-determinant": 1e-3, "hinge": 3e-4, "fixed scale": 3e-4, "fixed scale, log-determinant": 3e-4,
          "L1 SAE": 1e-3, "tied SAE": 1e-3, "TopK SAE": 3e-4}
-"""Learning rates with the best probe on the validation split; see :mod:`dfsae.experiments.rates`."""
+"""Learning rates from a first run of :mod:`dfsae.experiments.rates`; its results have to confirm them."""
 
 TERMS = {"decoder-free": [1, 1, 1, 0], "decoder-free, without LSE": [0, 1, 1, 0],
          "decoder-free, without variance": [1, 0, 1, 0], "decoder-free, without decorrelation": [1, 1, 0, 0]}

@@ -9,23 +9,12 @@ import nbformat
 import pytest
 import yaml
 from bs4 import BeautifulSoup
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 HTML = Path(__file__).resolve().parents[2] / "_build" / "html"
 AXE = Path(__file__).with_name("axe.min.js")
 PAGES = sorted(str(path.relative_to(HTML)) for folder in ("", "notebooks", "book")
                for path in (HTML / folder).glob("*.html"))
-# Flags that keep a headless Chromium from looking for the network on its own account.
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--no-first-run"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        yield browser
-        browser.close()
 
 
 def test_the_book_is_there():
