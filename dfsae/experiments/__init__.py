@@ -8,7 +8,8 @@ from functools import partial
 
 from dfsae import records
 from dfsae.experiments import (
-    ablation, anomaly, benchmark, drift, dynamics, fixed_scale, mixture, reconstruction, sweeps, variants, yardsticks,
+    ablation, anomaly, benchmark, classical, comparison, drift, dynamics, fixed_scale, mixture, rates, reconstruction,
+    selection, sweeps, variants, yardsticks,
 )
 from dfsae.experiments.protocol import groups, run_group, select_device
 
@@ -16,7 +17,8 @@ EXPERIMENTS = {"ablation": ablation, "benchmark": benchmark, "reconstruction": r
                "yardsticks": yardsticks, "dynamics": dynamics}
 """What ``make book`` runs, in each of its profiles."""
 
-FULL = {"drift": drift, "fixed_scale": fixed_scale, "mixture": mixture, "sweeps": sweeps, "anomaly": anomaly}
+FULL = {"drift": drift, "fixed_scale": fixed_scale, "mixture": mixture, "sweeps": sweeps, "anomaly": anomaly, "rates": rates,
+        "selection": selection, "comparison": comparison, "classical": classical}
 """What ``make full`` runs, at the size of the profile "paper"; the book shows the committed results."""
 
 
