@@ -17,7 +17,7 @@ from dfsae.autoencoders import TiedSAE, TopKSAE
 from dfsae.baselines import PublishedSAE, StandardSAE
 from dfsae.data import Dataset
 from dfsae.encoder import DecoderFreeSAE
-from dfsae.experiments import anomaly, benchmark, classical, comparison, contestants, rates, selection, sweeps
+from dfsae.experiments import anomaly, benchmark, classical, comparison, contestants, rates, selection, sweeps, wide, wide_selection
 from dfsae.experiments.codes import probed_metrics
 from dfsae.experiments.protocol import PROTOCOL, build, fit
 from dfsae.volume import VolumeSAE
@@ -69,6 +69,26 @@ def test_a_contestant_has_the_rate_of_its_family():
     assert set(chosen.values()) <= set(rates.RATES)
 
 
+def test_the_wide_contestants_are_those_of_the_comparison_with_more_units_and_a_weight_for_them():
+    assert wide_selection.K == 1024 > 784
+    known = {name: without_rate(settings) for name, settings in comparison.CONFIGURATIONS.items()}
+    weighed = {f"decoder-free, tc 1/{part}": {"model": "DecoderFreeSAE", "lambdas": [1, 1, 1 / part, 0]} for part in (1, 16)} | {
+        f"norm {radius}, tc 1/{part}": {"model": "FixedScaleSAE", "radius": radius, "lambdas": [1, 1, 1 / part, 0]}
+        for radius in (4, 16) for part in (2, 32)}
+    for name, settings in wide_selection.CONFIGURATIONS.items():
+        assert without_rate(settings) == {"K": 1024, **(known | weighed)[name]}
+        family = {"DecoderFreeSAE": "decoder-free", "FixedScaleSAE": "fixed scale", "StandardSAE": "L1 SAE",
+                  "TiedSAE": "tied SAE", "TopKSAE": "TopK SAE"}[settings["model"]]
+        assert settings["lr"] == comparison.RATES[family]
+    assert sum(map(len, wide_selection.FAMILIES.values())) == len(wide_selection.CONFIGURATIONS) == 15, "no name twice"
+
+
+def test_one_wide_contestant_a_family_is_trained_on_the_whole_training_set(data):
+    assert (wide.fit, wide.evaluate) == (contestants.fit, contestants.evaluate)
+    assert all(sum(name in members for name in wide.CHOSEN) >= 1 for members in wide_selection.FAMILIES.values())
+    assert "decoder-free, tc 1/1" in wide.CHOSEN, "the published weights"
+
+
 def family_of(settings):
     """What contestants with one learning rate have in common."""
     return settings["model"], settings.get("volume", ""), "radius" in settings
@@ -114,7 +134,8 @@ def test_the_part_to_choose_by_is_the_last_sixth_of_the_training_set(data):
 
 
 @pytest.mark.parametrize("experiment, name", [
-    (rates, "TopK SAE, lr 0.003"), (rates, "hinge, lr 0.01"), (selection, "TopK 4"), (selection, "norm 4, log-det, LSE 1")])
+    (rates, "TopK SAE, lr 0.003"), (rates, "hinge, lr 0.01"), (selection, "TopK 4"), (selection, "norm 4, log-det, LSE 1"),
+    (wide_selection, "L1 1")])
 def test_nothing_of_the_test_set_is_read_to_choose(experiment, name, data):
     poisoned, part = data._replace(x_test=data.x_test * np.nan, y_test=data.y_test - 9), contestants.split(data)
     x = data.x_train.clone()

@@ -13,19 +13,20 @@ from dfsae import metrics, records
 from dfsae.baselines import PublishedSAE, ReconstructedEnergies, StandardSAE
 from dfsae.encoder import DecoderFreeSAE
 from dfsae.experiments import (
-    EXPERIMENTS, FULL, ablation, anomaly, benchmark, classical, comparison, contestants, drift, dynamics, fixed_scale, mixture,
-    protocol, rates, reconstruction, run_experiments, selection, sweeps, variants, yardsticks,
+    EXPERIMENTS, FULL, ablation, anomaly, benchmark, comparison, contestants, drift, dynamics, fashion, fixed_scale, mixture,
+    protocol, rates, reconstruction, run_experiments, selection, superposition, sweeps, variants, wide, wide_selection, yardsticks,
 )
 from dfsae.experiments.codes import THRESHOLDS, code_metrics, probed_metrics
 from dfsae.experiments.protocol import (
     MAY_DIFFER, PROFILES, PROTOCOL, Profile, build, fit, get_profile, groups, load_data, run_group, select_device,
 )
+from dfsae.experiments.superposition import superpose
 from dfsae.features import unpack
 from dfsae.fixed_scale import FixedScaleSAE
 from dfsae.mixture import em_step
 from dfsae.objective import EPS, Lambdas
 
-ALL = EXPERIMENTS | FULL | {"rates": rates, "selection": selection, "comparison": comparison, "classical": classical}
+ALL = EXPERIMENTS | FULL
 TINY = {"K": 6, "batch_size": 16}
 # Float64 sums over 80 samples: a margin of 1e3 for another CPU.
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
@@ -214,7 +215,9 @@ def without_rate(settings):
     (dynamics.specs, dynamics.CONFIGURATIONS, 3, 1), (drift.specs, drift.CONFIGURATIONS, 5, 1),
     (fixed_scale.specs, fixed_scale.CONFIGURATIONS, 5, 1), (mixture.specs, mixture.CONFIGURATIONS, 3, 3),
     (rates.specs, rates.CONFIGURATIONS, 2, 2), (selection.specs, comparison.CONFIGURATIONS, 2, 2),
-    (comparison.specs, comparison.CONFIGURATIONS, 5, 2), (sweeps.specs, sweeps.CONFIGURATIONS, 5, 5)])
+    (comparison.specs, comparison.CONFIGURATIONS, 5, 2), (sweeps.specs, sweeps.CONFIGURATIONS, 5, 5),
+    (wide_selection.specs, wide_selection.CONFIGURATIONS, 1, 10), (wide.specs, wide.CHOSEN, 3, 10), (fashion.specs, fashion.NAMES, 5, 5),
+    (superposition.specs, superposition.CONFIGURATIONS, 5, 5)])
 def test_specs_are_every_name_with_every_seed(profile, specs_of, names, seeds, part):
     specs, size = specs_of(profile), get_profile(profile)
     if profile == "quick":
@@ -227,7 +230,8 @@ def test_specs_are_every_name_with_every_seed(profile, specs_of, names, seeds, p
         changed = {key for key, value in PROTOCOL.items() if spec[key] != value}
         assert changed <= {dynamics.specs: {"optimizer", "lr"}, drift.specs: {"K", "optimizer", "lr"},
                            variants.specs: set(PROTOCOL), rates.specs: {"lr"}, selection.specs: {"lr"},
-                           comparison.specs: {"lr"}, sweeps.specs: {"K", "batch_size"}}.get(specs_of, set())
+                           comparison.specs: {"lr"}, fashion.specs: {"lr"},
+                           wide_selection.specs: {"K", "lr"}, wide.specs: {"K", "lr"}, superposition.specs: {"K", "lr"}, sweeps.specs: {"K", "batch_size"}}.get(specs_of, set())
 
 
 # Models
@@ -345,7 +349,9 @@ def test_sizes_of_the_groups_of_the_paper():
                      "fixed_scale": [2] * 5 + [5] * 3, "mixture": [3] * 4, "rates": [4] * 16,
                      "selection": [2] * 7 + [3] * 10 + [4] * 2 + [5] * 4,
                      "comparison": [2] * 5 + [3] * 25 + [4] * 5 + [5] * 15,
-                     "classical": [1] * 2 + [5] * 5, "sweeps": [5] * 8 + [13] * 5, "anomaly": [1] * 10 + [3] * 30}
+                     "classical": [1] * 2 + [5] * 5, "sweeps": [5] * 8 + [13] * 5, "anomaly": [1] * 10 + [3] * 30,
+                     "wide_selection": [1] * 3 + [2] * 3 + [3] * 2, "fashion": [5] * 7,
+                     "superposition": [4] * 10 + [5] * 4 + [8] * 5}
 
 
 # Runs
@@ -359,6 +365,8 @@ def tiny_book(data, monkeypatch, tmp_path):
     monkeypatch.setattr(anomaly, "DIGITS", range(3))  # the labels of the tiny data
     monkeypatch.setattr(protocol, "load_data", {"smoke": data}.get)
     monkeypatch.setattr(records, "RESULTS", tmp_path)
+    monkeypatch.setattr(fashion, "load_fashion", lambda dtype: data)
+    monkeypatch.setattr(superposition, "superpose", lambda seed, dtype: superpose(seed, n_train=64, n_test=32, dtype=dtype))
 
 
 # Normal numbers have no independent directions for ICA to find.

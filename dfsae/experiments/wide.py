@@ -1,0 +1,13 @@
+"""The fair comparison with more units than the data have dimensions: the choice of every family, on the test set."""
+
+from dfsae.experiments.contestants import evaluate, fit
+from dfsae.experiments.protocol import with_seeds
+from dfsae.experiments.wide_selection import CONFIGURATIONS
+
+CHOSEN = ("decoder-free, tc 1/1",)
+"""The configurations with the best probe of :mod:`dfsae.experiments.wide_selection`, and the published weights."""
+
+
+def specs(profile: str) -> list[dict]:
+    """The chosen configurations, each with three seeds, for a tenth of the epochs of the profile."""
+    return with_seeds({name: CONFIGURATIONS[name] for name in CHOSEN}, profile, seeds=3, part=10)
