@@ -49,6 +49,13 @@ def markdown_table(header: list[str], rows: list[list]) -> str:
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
+def show_cost(*results: dict) -> None:
+    """Display what the runs of these experiments cost: number, CPU minutes, commit and CPU."""
+    abouts = [(result["experiment"], result["runs"], result["provenance"]) for result in results]
+    show_table(["experiment", "runs", "CPU minutes, sum over runs", "commit", "CPU"],
+               [[name, len(runs), f"{about['seconds'] / 60:.0f}", about["commit"][:12], about["cpu"]] for name, runs, about in abouts])
+
+
 def plus_minus(mean: float, half_width: float, digits: int) -> str:
     """"mean ± half-width", large numbers with a power of ten; only the mean if there is no interval."""
     if mean != mean:

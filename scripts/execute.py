@@ -219,6 +219,15 @@ def write_verdicts(profile: str, checks: list[dict], *, with_pages: bool) -> lis
     return problems
 
 
+def write_figure(path: Path, key: str) -> None:
+    """Write a figure that an executed notebook glued, for the pages that are no notebooks. Raises ``KeyError`` if it did not."""
+    kind = "application/papermill.record/image/svg+xml"
+    glued = {out.metadata.get("scrapbook", {}).get("name"): out.data[kind] for cell in nbformat.read(path, as_version=4).cells
+             for out in cell.get("outputs", []) if kind in out.get("data", {})}
+    ledger.GENERATED.mkdir(exist_ok=True)
+    (ledger.GENERATED / f"{key}.svg").write_text(glued[key])
+
+
 def write_page(name: str, text: str) -> None:
     """Write a generated part of a page."""
     ledger.GENERATED.mkdir(exist_ok=True)
@@ -255,6 +264,7 @@ def main() -> None:
     if options.output == SOURCES:
         write_summary(options.profile, executed, checks)
         write_times(options.profile, stages, peak.mib)
+        write_figure(options.output / "12_comparison.ipynb", "fig_landing")
     # A notebook whose source is gone must not linger in the book.
     for stale in set(options.output.glob("*.ipynb")) - set(executed):
         stale.unlink()

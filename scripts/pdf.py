@@ -5,13 +5,17 @@ prefix for its ids, so that links between chapters lead to pages of the PDF.
 """
 
 import os
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import yaml
 from bs4 import BeautifulSoup
 from playwright.sync_api import sync_playwright
+from pypdf import PdfWriter
+from pypdf.generic import DictionaryObject, NameObject, TextStringObject
 
 ROOT = Path(__file__).resolve().parents[1]
 HTML = ROOT / "_build" / "html"
@@ -87,11 +91,39 @@ def whole_book() -> str:
 <main class="bd-content"><div class="bd-article">{"".join(chapters)}</div></main></body></html>"""
 
 
+def headings(html: str) -> list[str]:
+    """The text of every heading of the chapters, in order, with formulas as plain letters."""
+    found = BeautifulSoup(html, "html.parser").main.find_all(re.compile("^h[1-6]$"))
+    return [" ".join(re.sub(r"\\[()]|\\(?=[a-z])|[{}$]", "", tag.get_text()).replace("^top", "ᵀ").split()) for tag in found]
+
+
+def entries(item: DictionaryObject) -> Iterator[DictionaryObject]:
+    """The outline below an item, in the order of the pages."""
+    below = item.get("/First")
+    while below is not None:
+        below = below.get_object()
+        yield below
+        yield from entries(below)
+        below = below.get("/Next")
+
+
+def rename_outline(path: Path, titles: list[str]) -> None:
+    """Give the entries of the outline these titles; Chromium writes some words twice."""
+    writer = PdfWriter(clone_from=path)
+    outline = list(entries(writer.root_object["/Outlines"]))
+    if len(outline) != len(titles):
+        sys.exit(f"the outline has {len(outline)} entries for {len(titles)} headings")
+    for entry, title in zip(outline, titles):
+        entry[NameObject("/Title")] = TextStringObject(title)
+    writer.write(path)
+
+
 def main() -> None:
     if not (HTML / "index.html").exists():
         sys.exit("_build/html is missing; build the book first: make book")
     page_file = PDF.with_suffix(".html")
-    page_file.write_text(whole_book())
+    html = whole_book()
+    page_file.write_text(html)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
         page = browser.new_page()
@@ -107,6 +139,7 @@ def main() -> None:
                  header_template="<span></span>", footer_template=FOOTER,
                  margin={"top": "18mm", "bottom": "18mm", "left": "18mm", "right": "18mm"})
         browser.close()
+    rename_outline(PDF, headings(html))
     print(f"{PDF.relative_to(ROOT)}: {PDF.stat().st_size / 2 ** 20:.1f} MiB")
 
 

@@ -122,6 +122,22 @@ def test_notebook_without_parameters_cell_is_refused(tmp_path):
         execute.read(write_notebook(tmp_path, "pass", tag="other"), "smoke")
 
 
+def test_a_glued_figure_is_written_for_pages_that_are_no_notebooks(tmp_path, monkeypatch):
+    def glued(name, kind, content):
+        return nbformat.v4.new_output("display_data", {kind: content}, metadata={"scrapbook": {"name": name}})
+
+    svg = "application/papermill.record/image/svg+xml"
+    cells = [nbformat.v4.new_markdown_cell("text"), nbformat.v4.new_code_cell("", outputs=[
+        glued("other", svg, "<svg>other</svg>"), glued("number", "application/papermill.record/text/plain", "7"),
+        glued("fig_landing", svg, "<svg>this</svg>"), nbformat.v4.new_output("stream", text="printed")])]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "99_trial.ipynb")
+    monkeypatch.setattr(execute.ledger, "GENERATED", tmp_path / "generated")
+    execute.write_figure(tmp_path / "99_trial.ipynb", "fig_landing")
+    assert (tmp_path / "generated" / "fig_landing.svg").read_text() == "<svg>this</svg>"
+    with pytest.raises(KeyError, match="number"):
+        execute.write_figure(tmp_path / "99_trial.ipynb", "number")
+
+
 def test_peak_memory_is_that_of_all_processes_together():
     with execute.PeakMemory() as alone:
         pass

@@ -4,7 +4,8 @@ from math import nan
 
 import pytest
 
-from dfsae.plots import plus_minus
+from dfsae import plots
+from dfsae.plots import plus_minus, show_cost
 
 
 @pytest.mark.parametrize("mean, half_width, digits, text", [
@@ -14,3 +15,12 @@ from dfsae.plots import plus_minus
 ])
 def test_plus_minus(mean, half_width, digits, text):
     assert plus_minus(mean, half_width, digits).replace("\N{NO-BREAK SPACE}", " ") == text
+
+
+def test_cost_is_the_sum_over_the_runs_with_where_they_ran(monkeypatch):
+    shown = []
+    monkeypatch.setattr(plots, "display", lambda table: shown.append(table.data))
+    about = {"seconds": 150.0, "commit": "0123456789abcdef", "cpu": "a CPU"}
+    show_cost({"experiment": "one", "runs": [{}, {}], "provenance": about},
+              {"experiment": "other", "runs": [{}], "provenance": {**about, "seconds": 29.0}})
+    assert shown[0].splitlines()[2:] == ["| one | 2 | 2 | 0123456789ab | a CPU |", "| other | 1 | 0 | 0123456789ab | a CPU |"]

@@ -13,9 +13,10 @@ from dfsae.experiments.superposition import CHANCE, CONFIGURATIONS, D, DIRECTION
 
 
 def test_inputs_are_sparse_sums_of_unit_directions():
+    assert (D, DIRECTIONS, CHANCE) == (32, 48, 0.05)
     truth = superpose(3, n_train=4000, n_test=1000, dtype=torch.float64)
     assert (truth.x_train.shape, truth.x_test.shape) == ((4000, D), (1000, D))
-    assert truth.directions.shape == (DIRECTIONS, D) == (48, 32) and truth.amounts.shape == (1000, DIRECTIONS)
+    assert truth.directions.shape == (DIRECTIONS, D) and truth.amounts.shape == (1000, DIRECTIONS)
     torch.testing.assert_close(truth.directions.norm(dim=1), torch.ones(DIRECTIONS).double())
     # 5,000 x 48 draws with chance 1/20 and the 48,000 of the test set: standard errors of 1 and 2 per cent.
     assert (truth.amounts > 0).double().mean() == pytest.approx(CHANCE, rel=0.1)
@@ -38,10 +39,12 @@ def test_contestants_are_named_by_their_settings():
     expected = {"decoder-free": {"model": "DecoderFreeSAE", "lambdas": [1, 1, 1, 0]},
                 **{f"norm 16, tc {tc}, LSE {lse}": {"model": "FixedScaleSAE", "radius": 16, "lambdas": [lse, 1, tc, 0]}
                    for lse in (0, 1, 4, 16) for tc in (0.5, 2)},
+                **{f"norm 16, tc 2, price {price}": {"model": "PricedSAE", "radius": 16, "lambdas": [0, 1, 2, 0], "price": price}
+                   for price in (0.25, 0.5, 1, 2, 4)},
                 **{f"L1 {l1}": {"model": "StandardSAE", "l1": l1} for l1 in (0.05, 0.1, 0.2, 0.4)},
                 **{f"tied, L1 {l1}": {"model": "TiedSAE", "l1": l1} for l1 in (0.05, 0.1, 0.2, 0.4)},
                 **{f"TopK {k}": {"model": "TopKSAE", "k": k} for k in (2, 3, 4)}}
-    rates = {name: comparison.RATES[family] for family, members in FAMILIES.items() for name in members}
+    rates = {name: comparison.RATES["fixed scale" if family == "price" else family] for family, members in FAMILIES.items() for name in members}
     assert CONFIGURATIONS == {name: {"K": 48, "lr": rates[name], **settings} for name, settings in expected.items()}
 
 
@@ -70,7 +73,30 @@ def by_hand(similarity):
     return np.asarray(similarity)[linear_sum_assignment(similarity, maximize=True)]
 
 
-@pytest.mark.parametrize("name", ["L1 0.1", "norm 16, tc 2, LSE 4", "tied, L1 0.1", "decoder-free"])
+def priced(price, seed=0, lambdas=(0, 1, 2, 0)):
+    spec = {"model": "PricedSAE", "K": 6, "radius": 2.0, "lambdas": list(lambdas), "price": price, "eps": 1e-3, "reduction": "sum",
+            "activation": "relu", "seed": seed}
+    return superposition.build(spec, SimpleNamespace(x_train=torch.zeros(1, dtype=torch.float64)))
+
+
+def test_the_price_is_on_the_mean_energy_of_every_input():
+    model = priced(0.7)
+    x = superpose(1, n_train=40, n_test=1, dtype=torch.float64).x_train
+    with torch.no_grad():
+        terms, E, free = model.loss(x), model.encode(x), priced(0).loss(x)
+    torch.testing.assert_close(terms.total, terms.var + 2 * terms.tc + 0.7 * E.mean(dim=1).sum(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(terms.total, free.total + 0.7 * E.sum() / 6, rtol=1e-12, atol=0)
+    assert (model.radius, model.eps, model.reduction, model.activation, list(model.lambdas)) == (2.0, 1e-3, "sum", "relu", [0, 1, 2, 0])
+    assert torch.equal(model.W, priced(3).W) and not torch.equal(model.W, priced(0.7, seed=1).W)
+    assert model.W.dtype == torch.float64 and model.W.shape == (6, D)
+
+
+def test_models_of_different_prices_train_together_as_alone(together_as_alone):
+    together_as_alone(lambda: [priced(0.5), priced(5.0, seed=1, lambdas=(1, 1, 1, 0))],
+                      superpose(1, n_train=64, n_test=1, dtype=torch.float64).x_train)
+
+
+@pytest.mark.parametrize("name", ["L1 0.1", "norm 16, tc 2, price 1", "norm 16, tc 2, LSE 4", "tied, L1 0.1", "decoder-free"])
 def test_what_is_found_beside_numpy(name, small):
     spec = next(spec for spec in superposition.specs("smoke") if spec["name"] == name)
     (model,), _ = fit([{**spec, "batch_size": 16}], small)

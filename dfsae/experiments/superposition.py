@@ -9,9 +9,11 @@ from torch.nn.functional import normalize
 
 from dfsae import metrics
 from dfsae.data import Dataset
-from dfsae.experiments import contestants
+from dfsae.experiments import contestants, protocol
 from dfsae.experiments.comparison import RATES
 from dfsae.experiments.protocol import with_seeds
+from dfsae.fixed_scale import FixedScaleSAE
+from dfsae.objective import Lambdas, Terms, objective
 
 D, DIRECTIONS, CHANCE = 32, 48, 0.05
 """48 directions in 32 dimensions; each is present in one input of twenty."""
@@ -20,11 +22,15 @@ FAMILIES = {
     "decoder-free": {"decoder-free": {"model": "DecoderFreeSAE", "lambdas": [1, 1, 1, 0]}},
     "fixed scale": {f"norm 16, tc {tc}, LSE {lse}": {"model": "FixedScaleSAE", "radius": 16, "lambdas": [lse, 1, tc, 0]}
                     for tc in (0.5, 2) for lse in (0, 1, 4, 16)},
+    "price": {f"norm 16, tc 2, price {price}": {"model": "PricedSAE", "radius": 16, "lambdas": [0, 1, 2, 0], "price": price}
+              for price in (0.25, 0.5, 1, 2, 4)},
     "L1 SAE": {f"L1 {l1}": {"model": "StandardSAE", "l1": l1} for l1 in (0.05, 0.1, 0.2, 0.4)},
     "tied SAE": {f"tied, L1 {l1}": {"model": "TiedSAE", "l1": l1} for l1 in (0.05, 0.1, 0.2, 0.4)},
     "TopK SAE": {f"TopK {k}": {"model": "TopKSAE", "k": k} for k in (2, 3, 4)},
 }
-CONFIGURATIONS = {name: {"K": DIRECTIONS, "lr": RATES[family], **settings} for family, members in FAMILIES.items()
+"""Configurations by family; "price" has the mean energy in place of Eq. 1, to tell its competition from mere sparsity."""
+
+CONFIGURATIONS = {name: {"K": DIRECTIONS, "lr": RATES.get(family, RATES["fixed scale"]), **settings} for family, members in FAMILIES.items()
                   for name, settings in members.items()}
 
 
@@ -57,13 +63,38 @@ def superpose(seed: int, *, n_train: int = 18_000, n_test: int = 2_000, dtype: t
     return Superposition(scale * x[:n_train], scale * x[n_train:], directions, scale * amounts[n_train:])
 
 
+class PricedSAE(FixedScaleSAE):
+    """A fixed-scale model with a price on the mean energy, summed over the batch, added to Eq. 7."""
+
+    varied = (*FixedScaleSAE.varied, "price")
+
+    def __init__(self, D: int, K: int, *, price: float, **options):
+        super().__init__(D, K, **options)
+        self.price = price
+
+    def loss(self, x: Tensor) -> Terms:
+        """The terms of Eq. 7 and their weighted sum with the price."""
+        E = self.encode(x)
+        terms = objective(E, self.W, lambdas=self.lambdas, reduction=self.reduction, eps=self.eps)
+        return terms._replace(total=terms.total + E.new_tensor(self.price) * E.mean(dim=-1).sum(dim=-1))
+
+
+def build(spec: dict, data: Superposition) -> nn.Module:
+    """The untrained model of a spec."""
+    if spec["model"] != "PricedSAE":
+        return contestants.build(spec, data)
+    return PricedSAE(D, spec["K"], price=spec["price"], radius=spec["radius"], lambdas=Lambdas(*spec["lambdas"]), eps=spec["eps"],
+                     reduction=spec["reduction"], activation=spec["activation"], seed=spec["seed"],
+                     dtype=data.x_train.dtype).to(data.x_train.device)
+
+
 def fit(specs: list[dict], data: Dataset) -> tuple[list[nn.Module], list[dict]]:
     """Train the models of a group, those of a seed on its inputs, which each remembers; MNIST is not used."""
     trained = {}
     for seed in {spec["seed"] for spec in specs}:
         truth = Superposition(*(part.to(data.x_train.device) for part in superpose(seed, dtype=data.x_train.dtype)))
         places = [place for place, spec in enumerate(specs) if spec["seed"] == seed]
-        models, histories = contestants.fit([specs[place] for place in places], truth)
+        models, histories = protocol.fit([specs[place] for place in places], truth, build=build)
         for model in models:
             model.truth = truth
         trained |= dict(zip(places, zip(models, histories)))

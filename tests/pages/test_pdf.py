@@ -45,6 +45,14 @@ def test_every_chapter_is_there_in_order_and_starts_a_page(book):
     assert set(starts) <= listed, "a chapter is not in the outline"
 
 
+def test_the_outline_has_the_headings_of_the_pages(book):
+    titles = [item.title for item in outline(book.outline)]
+    chapters = [" ".join(pdf.article(page, set()).h1.get_text().split()) for _, pages in pdf.parts() for page in pages]
+    assert [title for title in titles if title in chapters] == chapters and len(titles) > 5 * len(chapters)
+    doubled = [title for title in titles if re.search(r"(\b\w{4,}\b.*) \1$", title)]
+    assert not doubled and not any(re.search(r"[\\{}$]", title) for title in titles)
+
+
 def test_pages_are_numbered(texts):
     assert all(found.endswith(f" {number + 1}") or found == str(number + 1) for number, found in texts.items())
 
