@@ -13,7 +13,7 @@ from mutants import MUTANTS, ROOT, SCRIPTS, Mutant, apply_mutant, functions, mut
 
 TESTS = Path(__file__).parent
 FULLY_COVERED = ["objective", "encoder", "baselines", "metrics", "training", "scale", "fixed_scale", "features", "mixture",
-                 "checks", "claims", "autoencoders", "volume", "fashion", "activations",
+                 "checks", "claims", "autoencoders", "volume", "fashion", "activations", "distributed",
                  *(f"experiments/{name}" for name in (
                      "contestants", "comparison", "selection", "classical", "sweeps", "anomaly", "fashion", "wide_selection", "wide",
                      "superposition"))]
