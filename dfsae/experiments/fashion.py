@@ -9,7 +9,7 @@ from dfsae.experiments.protocol import with_seeds
 from dfsae.fashion import find_fashion as find_data  # noqa: F401  what the experiment needs beside MNIST
 from dfsae.fashion import load_fashion
 
-NAMES = ("decoder-free", "log-det", "norm 4, tc 0.5, LSE 1", "L1 0.5", "tied, L1 0.5", "TopK 16", "published SAE")
+NAMES = ("decoder-free", "log-det", "norm 4, tc 0.5, LSE 1", "L1 0.5", "tied, L1 0.5", "TopK 8", "published SAE")
 
 
 def specs(profile: str) -> list[dict]:
