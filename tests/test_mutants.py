@@ -30,7 +30,7 @@ def owners_of(mutant: Mutant) -> list[str]:
 def take_out_own_modules() -> dict:
     """Forget the package and its tests, so that they are imported anew; libraries stay loaded."""
     own = [name for name in sys.modules
-           if name.split(".")[0] in ("dfsae", "conftest", "execute", *SCRIPTS) or name.startswith("test_")]
+           if name.split(".")[0] in ("dfsae", "conftest", "execute", "ranks", *SCRIPTS) or name.startswith("test_")]
     return {name: sys.modules.pop(name) for name in own}
 
 
