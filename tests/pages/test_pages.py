@@ -21,6 +21,10 @@ def test_the_book_is_there():
     assert "index.html" in PAGES and len([page for page in PAGES if page.startswith("notebooks/")]) >= 9
 
 
+def test_no_page_names_a_path_of_the_machine_that_built_it():
+    assert not [page for page in PAGES if str(HTML.parents[1]) in (HTML / page).read_text()]
+
+
 def test_every_numbered_equation_stands_once_under_its_own_number():
     text = "".join((HTML / page).read_text() for page in PAGES)
     found = re.findall(r'id="equation-eq-(\d+)">\s*<span class="eqno">\((\d+)\)', text)
