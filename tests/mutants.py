@@ -918,6 +918,7 @@ MUTANTS = [Mutant(*row) for row in [
     ("experiments/wide", "specs", "part=10", "part=5", "test_specs_are_every_name_with_every_seed"),
     ("experiments/superposition", "", "32, 48, 0.05", "32, 48, 0.1", "test_superposition.py::test_inputs_are_sparse_sums_of_unit_directions"),
     ("experiments/superposition", "", '"radius": 16, "lambdas": [lse, 1, tc, 0]', '"radius": 16, "lambdas": [lse, tc, 1, 0]', "test_superposition.py::test_contestants_are_named_by_their_settings"),
+    ("experiments/superposition", "", '"model": "DecoderFreeSAE", "lambdas": [lse, 1, tc, 0]', '"model": "DecoderFreeSAE", "lambdas": [lse, tc, 1, 0]', "test_superposition.py::test_contestants_are_named_by_their_settings"),
     ("experiments/superposition", "specs", "seeds=5", "seeds=3", "test_specs_are_every_name_with_every_seed"),
     ("experiments/superposition", "specs", "part=5", "part=2", "test_specs_are_every_name_with_every_seed"),
     ("experiments/superposition", "superpose", "20_000 + seed", "20_000", "test_superposition.py::test_inputs_follow_their_seed"),

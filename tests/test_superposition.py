@@ -37,6 +37,8 @@ def test_inputs_follow_their_seed():
 
 def test_contestants_are_named_by_their_settings():
     expected = {"decoder-free": {"model": "DecoderFreeSAE", "lambdas": [1, 1, 1, 0]},
+                **{f"scale free, tc {tc}, LSE {lse}": {"model": "DecoderFreeSAE", "lambdas": [lse, 1, tc, 0]}
+                   for lse in (1, 4, 16) for tc in (0.5, 2)},
                 **{f"norm 16, tc {tc}, LSE {lse}": {"model": "FixedScaleSAE", "radius": 16, "lambdas": [lse, 1, tc, 0]}
                    for lse in (0, 1, 4, 16) for tc in (0.5, 2)},
                 **{f"norm 16, tc 2, price {price}": {"model": "PricedSAE", "radius": 16, "lambdas": [0, 1, 2, 0], "price": price}

@@ -19,7 +19,9 @@ D, DIRECTIONS, CHANCE = 32, 48, 0.05
 """48 directions in 32 dimensions; each is present in one input of twenty."""
 
 FAMILIES = {
-    "decoder-free": {"decoder-free": {"model": "DecoderFreeSAE", "lambdas": [1, 1, 1, 0]}},
+    "decoder-free": {"decoder-free": {"model": "DecoderFreeSAE", "lambdas": [1, 1, 1, 0]}} | {
+        f"scale free, tc {tc}, LSE {lse}": {"model": "DecoderFreeSAE", "lambdas": [lse, 1, tc, 0]}
+        for tc in (0.5, 2) for lse in (1, 4, 16)},
     "fixed scale": {f"norm 16, tc {tc}, LSE {lse}": {"model": "FixedScaleSAE", "radius": 16, "lambdas": [lse, 1, tc, 0]}
                     for tc in (0.5, 2) for lse in (0, 1, 4, 16)},
     "price": {f"norm 16, tc 2, price {price}": {"model": "PricedSAE", "radius": 16, "lambdas": [0, 1, 2, 0], "price": price}
