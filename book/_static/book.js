@@ -5,7 +5,9 @@
     else box.removeAttribute("tabindex");
   });
   addEventListener("load", () => {
-    new ResizeObserver(reach).observe(document.body);
+    const seen = new ResizeObserver(reach);
+    seen.observe(document.body);
+    document.querySelectorAll(".pst-scrollable-table-container, .pst-scrollable-table-container > table").forEach((box) => seen.observe(box));
     window.MathJax?.startup?.promise.then(reach);
   });
 })();

@@ -153,6 +153,8 @@ def test_page_is_accessible(visit, width, theme, rules):
     if not page.evaluate("!!window.axe"):
         page.add_script_tag(path=AXE)
         page.wait_for_timeout(400)  # the theme looks at what scrolls 300 ms after the last change
+    # Two frames later the page has marked what scrolls at this width.
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     if width > 390:
         page.evaluate(THIN)
     assert page.evaluate(SCAN, rules) == []
