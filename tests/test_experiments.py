@@ -26,7 +26,7 @@ from dfsae.fixed_scale import FixedScaleSAE
 from dfsae.mixture import em_step
 from dfsae.objective import EPS, Lambdas
 
-ALL = EXPERIMENTS | FULL | {"wide_selection": wide_selection, "wide": wide}
+ALL = EXPERIMENTS | FULL
 TINY = {"K": 6, "batch_size": 16}
 # Float64 sums over 80 samples: a margin of 1e3 for another CPU.
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
