@@ -351,7 +351,7 @@ def test_sizes_of_the_groups_of_the_paper():
                      "comparison": [2] * 5 + [3] * 25 + [4] * 5 + [5] * 15,
                      "classical": [1] * 2 + [5] * 5, "sweeps": [5] * 8 + [13] * 5, "anomaly": [1] * 10 + [3] * 30,
                      "wide_selection": [1] * 3 + [2] * 3 + [3] * 2, "fashion": [5] * 7,
-                     "wide": [3] * 5, "superposition": [4] * 10 + [5] * 8 + [7] * 5 + [8] * 5}
+                     "wide": [2] * 3 + [3] * 4, "superposition": [4] * 10 + [5] * 8 + [7] * 5 + [8] * 5}
 
 
 # Runs

@@ -4,7 +4,7 @@ from dfsae.experiments.contestants import evaluate, fit
 from dfsae.experiments.protocol import with_seeds
 from dfsae.experiments.wide_selection import CONFIGURATIONS
 
-CHOSEN = ("decoder-free, tc 1/1", "norm 16, tc 1/2", "L1 0.5", "tied, L1 0.5", "TopK 16")
+CHOSEN = ("decoder-free, tc 1/1", "decoder-free, tc 1/16", "norm 16, tc 1/32", "L1 0.25", "tied, L1 0.25", "TopK 32")
 """The configurations with the best probe of :mod:`dfsae.experiments.wide_selection`, and the published weights."""
 
 
