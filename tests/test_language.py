@@ -8,7 +8,7 @@ import torch
 from dfsae import lm, metrics
 from dfsae.batch_topk import BatchTopKSAE
 from dfsae.data import Dataset
-from dfsae.experiments import contestants, language, protocol
+from dfsae.experiments import contestants, language, massive, protocol
 from dfsae.experiments.ablation import CORNERS
 from dfsae.features import matched_cosine
 from test_lm import make
@@ -43,6 +43,7 @@ def small(made, monkeypatch):
     monkeypatch.setattr(lm, "FOLDER", folder)
     monkeypatch.setattr(lm, "load_model", lambda name: (model, Words()))
     monkeypatch.setattr(lm, "find_model", lambda: "tiny")
+    monkeypatch.setattr(massive, "COMPONENTS", (4, 8))
     yield
     language.load.cache_clear()
     language.load_model.cache_clear()
@@ -238,3 +239,48 @@ def test_units_of_the_first_seed_are_shown_with_the_tokens_and_what_they_write()
         assert first["activations"][first["peak"]] == pytest.approx(float(column.max()), abs=1e-3)
         logits = lm.logit_weights(language.load_model()[0], V[[unit["unit"]]])[0]
         assert unit["promoted"][0] == f"<{int(logits.argmax())}>" and unit["suppressed"][0] == f"<{int(logits.argmin())}>"
+
+
+# Massive activations
+
+
+def test_the_run_on_massive_activations_trains_nothing():
+    spec, = massive.specs("paper")
+    assert spec == {"name": "massive", "seed": 0} and massive.find_data is language.find_data
+
+
+def test_massive_activations_are_counted_and_described(made, monkeypatch):
+    model, ids, _ = made
+    (nothing,), (history,) = massive.fit(massive.specs("paper"), MNIST)
+    assert nothing is None and history == {}
+    found = massive.evaluate(None, MNIST)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    h = lm.residual_stream(model, ids, layer=2)
+    norms = h.norm(dim=-1)
+    large = norms > 10 * norms.median()
+    assert (found["rows"], found["width"], found["contexts"]) == (880, 16, 110)
+    assert (found["massive"], found["massive_first"], found["massive_later"]) == (
+        int(large.sum()), int(large[:, 0].sum()), int(large[:, 1:].sum()))
+    later = large.clone()
+    later[:, 0] = False
+    assert found["massive_tokens"] == sorted({f"<{i}>" for i in ids[later].tolist()}) and {"<7>", "<8>", "<9>"} >= set(found["massive_tokens"])
+    assert found["massive_positions"] == later.nonzero()[:, 1].unique().tolist()
+    assert found["median_norm_massive"] == pytest.approx(float(norms[large].median()), rel=1e-5)
+    assert found["median_norm_other"] == pytest.approx(float(norms[~large].median()), rel=1e-5)
+    states = model(ids[90:94], output_hidden_states=True).hidden_states
+    assert found["norms_first"] == pytest.approx([float(part[:, 0].norm(dim=-1).median()) for part in states], rel=1e-5)
+    assert found["norms_other"] == pytest.approx([float(part[:, 1:].norm(dim=-1).median()) for part in states], rel=1e-5)
+    for name, x in (("all", h.flatten(0, 1)[:600]), ("other", language.load("dropped").x_train[:600])):
+        values = torch.linalg.svdvals((x - x.mean(dim=0)).double()).square()
+        assert found[f"share_first_direction_{name}"] == pytest.approx(float(values[0] / values.sum()), rel=1e-4)
+
+
+def test_the_error_of_principal_components_is_that_of_scikit_learn(monkeypatch):
+    from sklearn.decomposition import PCA
+    monkeypatch.setattr(massive, "COMPONENTS", (3, 16))
+    found = massive.evaluate(None, MNIST)
+    data = language.load("dropped")
+    pca = PCA(3).fit(data.x_train[:600].double().numpy())
+    x = data.x_test.double().numpy()
+    assert found["fvu_pca_3"] == pytest.approx(metrics.fvu(torch.from_numpy(x), torch.from_numpy(pca.inverse_transform(pca.transform(x)))), rel=1e-4)
+    assert found["fvu_pca_16"] == pytest.approx(0, abs=1e-6)

@@ -1,9 +1,12 @@
 """Language models: a small one with random weights, in place of one that took a month to train."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, safe_open, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
@@ -75,6 +78,18 @@ def test_a_model_without_a_list_of_blocks_is_refused(model):
         lm.blocks(Odd())
 
 
+def test_a_list_of_another_length_is_not_the_blocks(model):
+    class Two(nn.Module):
+        config = model.config
+
+        def __init__(self):
+            super().__init__()
+            self.heads = nn.ModuleList([nn.Identity()])
+            self.layers = nn.ModuleList([nn.Identity()] * 3)
+    found = Two()
+    assert lm.blocks(found) is found.layers
+
+
 # Splices
 
 
@@ -92,6 +107,18 @@ def test_a_splice_replaces_what_later_blocks_read(model, ids):
     lm.spliced_loss(model, ids, layer=2, splice=lambda h: other.expand_as(h))
     handle.remove()
     assert torch.equal(seen[0], other.expand(5, 8, 16))
+
+
+def test_a_block_that_returns_a_tuple_is_spliced_too(model, ids):
+    block = lm.blocks(model)[1]
+    handle = block.register_forward_hook(lambda module, inputs, output: output if isinstance(output, tuple) else (output, "rest"))
+    seen = []
+    with lm._after(model, 2, lambda h: 0 * h):
+        last = block.register_forward_hook(lambda module, inputs, output: seen.append(output) or output[0])
+        model(ids)
+    last.remove()
+    handle.remove()
+    assert torch.equal(seen[0][0], torch.zeros(5, 8, 16, dtype=torch.float64)) and len(seen[0]) > 1
 
 
 def test_massive_rows_are_left_as_they_are():
@@ -188,7 +215,7 @@ def test_docstrings_are_of_the_package_without_tests_each_once_and_in_one_order(
     assert first != sorted(first), "not in the order of the alphabet"
 
 
-def test_texts_of_files_and_folders(tmp_path):
+def test_texts_of_files_and_folders(tmp_path, monkeypatch):
     (tmp_path / "b.txt").write_text("second")
     (tmp_path / "a.txt").write_text("first")
     (tmp_path / "c.csv").write_text("not text")
@@ -197,7 +224,17 @@ def test_texts_of_files_and_folders(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"holds no \*.txt files"):
         list(lm.read_texts(str(tmp_path / "empty")))
-    assert next(lm.read_texts()) == lm.docstrings()[0]
+    monkeypatch.setattr(lm, "docstrings", lambda: ["of a package"])
+    assert list(lm.read_texts()) == ["of a package"]
+
+
+def test_a_dataset_is_streamed_by_its_name(monkeypatch):
+    def load_dataset(name, *, split, streaming):
+        assert (name, split, streaming) == ("some/texts", "train", True)
+        return iter([{"text": "one"}, {"text": "two"}])
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    assert list(lm.read_texts("some/texts")) == ["one", "two"]
 
 
 # Loading and the command
@@ -220,8 +257,17 @@ def test_pickled_weights_are_refused(tokenizer, tmp_path):
         lm.load_model(str(tmp_path))
 
 
+def test_a_gguf_file_is_named_as_the_library_wants_it(monkeypatch, tokenizer):
+    asked = []
+    for kind in ("AutoModelForCausalLM", "AutoTokenizer"):
+        monkeypatch.setattr(getattr(transformers, kind), "from_pretrained", lambda **where: asked.append(where) or make("llama"))
+    lm.load_model("/some/folder/model.gguf")
+    assert all(where["pretrained_model_name_or_path"] == "/some/folder" and where["gguf_file"] == "model.gguf" for where in asked)
+    assert len(asked) == 2
+
+
 def test_without_transformers_the_remedy_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "transformers", None)
+    monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ModuleNotFoundError, match=r"install the extra with: pip install -e '.\[lm\]'"):
         lm.load_model("gpt2")
 

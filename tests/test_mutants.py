@@ -14,9 +14,10 @@ from mutants import MUTANTS, ROOT, SCRIPTS, Mutant, apply_mutant, functions, mut
 TESTS = Path(__file__).parent
 FULLY_COVERED = ["objective", "encoder", "baselines", "metrics", "training", "scale", "fixed_scale", "features", "mixture",
                  "checks", "claims", "autoencoders", "volume", "fashion", "activations", "distributed",
+                 "shards", "batch_topk", "units", "dashboards", "lm",
                  *(f"experiments/{name}" for name in (
                      "contestants", "comparison", "selection", "classical", "sweeps", "anomaly", "fashion", "wide_selection", "wide",
-                     "superposition"))]
+                     "superposition", "language", "massive"))]
 # What the inner session does not need; collecting garbage takes most of its time.
 QUIET = ["-q", "-x", "-s", "--tb=line", "--assert=plain", "-o", "addopts="] + [
     word for plugin in ("cacheprovider", "unraisableexception", "threadexception", "faulthandler", "xdist")

@@ -98,9 +98,19 @@ def test_files_that_cannot_be_used_are_refused_with_a_reason(tmp_path):
     for name in ("whole", "cube"):
         with pytest.raises(ValueError, match=r"must hold floats of shape \(samples, D\)"):
             open_rows(tmp_path / f"{name}.npy")
+
+
+def test_a_pickled_array_is_refused(tmp_path):
     np.save(tmp_path / "objects.npy", np.array([{}]))
     with pytest.raises(ValueError, match="Python objects"):
         open_rows(tmp_path / "objects.npy")
+
+
+def test_shards_count_in_the_order_of_their_names(tmp_path, monkeypatch):
+    folder = write(tmp_path / "shards", some(), [7, 1, 22])
+    glob = type(folder).glob
+    monkeypatch.setattr(type(folder), "glob", lambda path, pattern: sorted(glob(path, pattern), reverse=True))
+    assert torch.equal(open_rows(folder)[:], some())
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -29,6 +29,11 @@ def test_contexts_do_not_run_over_their_ends():
     assert len(describe_unit(a, tokens=TOKENS[:8], length=1, contexts=1)["contexts"]) == 1
 
 
+def test_contexts_before_and_after():
+    shown = describe_unit(A, tokens=TOKENS, length=12, before=3, after=1)["contexts"]
+    assert shown == [{"tokens": ["t2", "t3", "t4", "t5", "t6"], "activations": [0, 0, 0, 2, 1], "peak": 3}]
+
+
 def test_a_silent_unit():
     unit = describe_unit(torch.zeros(4), tokens=TOKENS[:4], bins=3)
     assert unit == {"density": 0, "largest": 0, "histogram": [0, 0, 0], "contexts": []}
