@@ -8,7 +8,7 @@ SHELL := /bin/bash
 # One thread a process: results do not depend on the number of cores, and small matrices are faster.
 export OMP_NUM_THREADS := 1
 .DELETE_ON_ERROR:
-.PHONY: book test pages serve pdf lab smoke full lm bench execute html clean
+.PHONY: book test pages serve pdf lab smoke full lm bench scaling execute html clean
 
 book: execute html
 	@echo "Open _build/html/index.html"
@@ -46,14 +46,18 @@ smoke: .venv/installed
 full: .venv/installed
 	$(BIN)/python -m dfsae.experiments full
 
-# A language model (without a hub: SmolLM2-135M from PyPI): its activations in data/lm, then results/full/language.json.
+# A language model (without a hub: SmolLM2-135M from PyPI): its activations in data/lm, then results/full/language.json and massive.json.
 lm: .venv/lm
 	$(BIN)/python -m dfsae.lm
-	$(BIN)/python -m dfsae.experiments full language
+	$(BIN)/python -m dfsae.experiments full language massive
 
 # Training steps timed against bare matrix products and other libraries: results/benchmarks.json.
 bench: .venv/installed benchmarks/.venv/installed
 	$(BIN)/python benchmarks/measure.py
+
+# Training by one and two processes, on two cores: results/scaling.json. Two minutes.
+scaling: .venv/installed
+	$(BIN)/python benchmarks/scaling.py
 
 lab: .venv/lab
 	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/01_introduction.md

@@ -67,7 +67,7 @@ def fingerprint(source: Path, profile: str) -> str:
     """Hash of everything that a notebook's outputs depend on."""
     digest = hashlib.sha256(profile.encode())
     inputs = [source, *sorted((ROOT / "dfsae").rglob("*.py")), ROOT / "book" / "published.json",
-              RESULTS / "benchmarks.json", *sorted((RESULTS / "full").glob("*.json"))]
+              RESULTS / "benchmarks.json", RESULTS / "scaling.json", *sorted((RESULTS / "full").glob("*.json"))]
     if profile != "paper":
         inputs += sorted(path for path in (RESULTS / "paper").glob("*.json")
                          if path.stem not in ("checks", "claims", "times"))

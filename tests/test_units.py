@@ -58,6 +58,7 @@ def soup(unit):
 def test_a_card_shows_every_token_once_and_marks_the_strongest():
     unit = describe_unit(A, tokens=TOKENS, length=4, before=1, after=1) | {"promoted": [" a", "<b>"], "suppressed": ["\n"]}
     found = soup(unit)
+    assert found.p.text == "Active on 25.00 % of the rows, at most 2."
     assert [context.text for context in found.select(".context")] == ["t4t5t6", "t0t1t2"]
     assert [token.text for token in found.select(".peak")] == ["t5", "t1"]
     strengths = [float(re.search(r"[\d.]+", token["style"])[0]) for token in found.select(".token")]
