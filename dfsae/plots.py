@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,16 +21,9 @@ COLOURS = {
 
 
 def use_style() -> None:
-    """Vector figures, one font size, no frame; call once at the top of a notebook."""
+    """Vector figures in the style of ``dfsae/book.mplstyle``; call once at the top of a notebook."""
     set_matplotlib_formats("svg")
-    plt.rcParams.update({
-        "figure.figsize": (6.4, 3.6), "figure.constrained_layout.use": True,
-        "savefig.facecolor": "white", "font.size": 10, "axes.titlesize": 10,
-        "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
-        "grid.color": "#dddddd", "grid.linewidth": 0.6, "axes.axisbelow": True,
-        "legend.frameon": False, "lines.linewidth": 1.6, "image.cmap": "viridis",
-        "svg.hashsalt": "dfsae", "svg.fonttype": "path",
-    })
+    plt.style.use(Path(__file__).with_name("book.mplstyle"))
 
 
 def show_source(*functions) -> None:

@@ -66,7 +66,7 @@ def read(source: Path, profile: str) -> nbformat.NotebookNode:
 def fingerprint(source: Path, profile: str) -> str:
     """Hash of everything that a notebook's outputs depend on."""
     digest = hashlib.sha256(profile.encode())
-    inputs = [source, *sorted((ROOT / "dfsae").rglob("*.py")), ROOT / "book" / "published.json",
+    inputs = [source, *sorted((ROOT / "dfsae").rglob("*.py")), ROOT / "book" / "published.json", ROOT / "dfsae" / "book.mplstyle",
               RESULTS / "benchmarks.json", RESULTS / "scaling.json", *sorted((RESULTS / "full").glob("*.json"))]
     if profile != "paper":
         inputs += sorted(path for path in (RESULTS / "paper").glob("*.json")

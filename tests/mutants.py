@@ -1040,7 +1040,7 @@ MUTANTS = [Mutant(*row) for row in [
     ("lm", "load_model", "install the extra", "do something", "test_without_transformers_the_remedy_is_named"),
     ("lm", "load_model", 'path.suffix == ".gguf"', "False", "test_a_gguf_file_is_named_as_the_library_wants_it"),
     ("lm", "read_texts", "if not files", "if False", "test_texts_of_files_and_folders"),
-    ("lm", "read_texts", "sorted(Path(source)", "reversed(sorted(Path(source)", "test_texts_of_files_and_folders"),
+    ("lm", "read_texts", 'rglob("*.txt")', 'rglob("*.*")', "test_texts_of_files_and_folders"),
     ("lm", "read_texts", 'row["text"]', 'row', "test_a_dataset_is_streamed_by_its_name"),
     ("lm", "docstrings", '"tests", "_testing"', '"nothing"', "test_docstrings_are_of_the_package_without_tests_each_once_and_in_one_order"),
     ("lm", "docstrings", ">= shortest", ">= 0", "test_docstrings_are_of_the_package_without_tests_each_once_and_in_one_order"),

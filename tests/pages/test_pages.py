@@ -25,6 +25,11 @@ def test_no_page_names_a_path_of_the_machine_that_built_it():
     assert not [page for page in PAGES if str(HTML.parents[1]) in (HTML / page).read_text()]
 
 
+def test_no_figure_is_larger_than_200_kB():
+    sizes = {path.name: path.stat().st_size for path in (HTML / "_images").iterdir()}
+    assert len(sizes) > 30 and not [f"{name}: {size}" for name, size in sizes.items() if size > 200_000]
+
+
 def test_every_numbered_equation_stands_once_under_its_own_number():
     text = "".join((HTML / page).read_text() for page in PAGES)
     found = re.findall(r'id="equation-eq-(\d+)">\s*<span class="eqno">\((\d+)\)', text)
