@@ -17,7 +17,7 @@ from dfsae.autoencoders import TiedSAE, TopKSAE
 from dfsae.baselines import PublishedSAE, StandardSAE
 from dfsae.data import Dataset
 from dfsae.encoder import DecoderFreeSAE
-from dfsae.experiments import anomaly, benchmark, classical, comparison, contestants, rates, selection, sweeps, wide, wide_selection
+from dfsae.experiments import anomaly, benchmark, classical, comparison, contestants, lower_rate, rates, selection, sweeps, wide, wide_selection
 from dfsae.experiments.codes import probed_metrics
 from dfsae.experiments.protocol import PROTOCOL, build, fit
 from dfsae.volume import VolumeSAE
@@ -67,6 +67,15 @@ def test_a_contestant_has_the_rate_of_its_family():
         assert settings.get("lr") == chosen.get(family_of(settings)), "published: that of the protocol"
     assert comparison.RATES == {name: chosen[family_of(settings)] for name, settings in rates.FAMILIES.items()}
     assert set(chosen.values()) <= set(rates.RATES)
+
+
+def test_the_lower_rate_is_for_families_that_did_best_at_the_lowest():
+    assert list(lower_rate.FAMILIES) == ["hinge", "fixed scale", "fixed scale, log-determinant", "TopK SAE"]
+    assert lower_rate.RATE < min(rates.RATES) / 2
+    for spec in lower_rate.specs("paper"):
+        family = spec["name"].removesuffix(", lr 0.0001")
+        known = next(other for other in rates.specs("paper") if other["name"] == f"{family}, lr 0.0003" and other["seed"] == spec["seed"])
+        assert {**spec, "name": known["name"], "lr": 3e-4} == known
 
 
 def test_the_wide_contestants_are_those_of_the_comparison_with_more_units_and_a_weight_for_them():
@@ -134,7 +143,7 @@ def test_the_part_to_choose_by_is_the_last_sixth_of_the_training_set(data):
 
 
 @pytest.mark.parametrize("experiment, name", [
-    (rates, "TopK SAE, lr 0.003"), (rates, "hinge, lr 0.01"), (selection, "TopK 4"), (selection, "norm 4, log-det, LSE 1"),
+    (rates, "TopK SAE, lr 0.003"), (lower_rate, "TopK SAE, lr 0.0001"), (rates, "hinge, lr 0.01"), (selection, "TopK 4"), (selection, "norm 4, log-det, LSE 1"),
     (wide_selection, "L1 1")])
 def test_nothing_of_the_test_set_is_read_to_choose(experiment, name, data):
     poisoned, part = data._replace(x_test=data.x_test * np.nan, y_test=data.y_test - 9), contestants.split(data)

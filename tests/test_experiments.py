@@ -13,7 +13,7 @@ from dfsae import metrics, records
 from dfsae.baselines import PublishedSAE, ReconstructedEnergies, StandardSAE
 from dfsae.encoder import DecoderFreeSAE
 from dfsae.experiments import (
-    EXPERIMENTS, FULL, ablation, anomaly, benchmark, comparison, contestants, drift, dynamics, fashion, fixed_scale, mixture,
+    EXPERIMENTS, FULL, ablation, anomaly, benchmark, comparison, contestants, drift, dynamics, fashion, fixed_scale, lower_rate, mixture,
     protocol, rates, reconstruction, run_experiments, selection, superposition, sweeps, variants, wide, wide_selection, yardsticks,
 )
 from dfsae.experiments.codes import THRESHOLDS, code_metrics, probed_metrics
@@ -215,7 +215,7 @@ def without_rate(settings):
     (reconstruction.specs, reconstruction.CONFIGURATIONS, 3, 1), (variants.specs, variants.CONFIGURATIONS, 3, 5),
     (dynamics.specs, dynamics.CONFIGURATIONS, 3, 1), (drift.specs, drift.CONFIGURATIONS, 5, 1),
     (fixed_scale.specs, fixed_scale.CONFIGURATIONS, 5, 1), (mixture.specs, mixture.CONFIGURATIONS, 3, 3),
-    (rates.specs, rates.CONFIGURATIONS, 2, 2), (selection.specs, comparison.CONFIGURATIONS, 2, 2),
+    (rates.specs, rates.CONFIGURATIONS, 2, 2), (lower_rate.specs, [f"{name}, lr 0.0001" for name in lower_rate.FAMILIES], 2, 2), (selection.specs, comparison.CONFIGURATIONS, 2, 2),
     (comparison.specs, comparison.CONFIGURATIONS, 5, 2), (sweeps.specs, sweeps.CONFIGURATIONS, 5, 5),
     (wide_selection.specs, wide_selection.CONFIGURATIONS, 1, 10), (wide.specs, wide.CHOSEN, 3, 10), (fashion.specs, fashion.NAMES, 5, 5),
     (superposition.specs, superposition.CONFIGURATIONS, 5, 5)])
@@ -230,7 +230,7 @@ def test_specs_are_every_name_with_every_seed(profile, specs_of, names, seeds, p
         assert spec["epochs"] == (0 if spec["name"] == "untrained" else max(1, size.epochs // part))
         changed = {key for key, value in PROTOCOL.items() if spec[key] != value}
         assert changed <= {dynamics.specs: {"optimizer", "lr"}, drift.specs: {"K", "optimizer", "lr"},
-                           variants.specs: set(PROTOCOL), rates.specs: {"lr"}, selection.specs: {"lr"},
+                           variants.specs: set(PROTOCOL), rates.specs: {"lr"}, lower_rate.specs: {"lr"}, selection.specs: {"lr"},
                            comparison.specs: {"lr"}, fashion.specs: {"lr"},
                            wide_selection.specs: {"K", "lr"}, wide.specs: {"K", "lr"}, superposition.specs: {"K", "lr"}, sweeps.specs: {"K", "batch_size"}}.get(specs_of, set())
 
@@ -347,7 +347,7 @@ def test_sizes_of_the_groups_of_the_paper():
     sizes = {name: sorted(map(len, groups(experiment.specs("paper")))) for name, experiment in ALL.items()}
     assert sizes == {"ablation": [3, 7, 7, 7], "benchmark": [5, 5, 5], "reconstruction": [4, 4, 4],
                      "variants": [3] * 5 + [5] * 3, "yardsticks": [1], "dynamics": [8] * 3, "drift": [4] * 15,
-                     "fixed_scale": [2] * 5 + [5] * 3, "mixture": [3] * 4, "rates": [4] * 16,
+                     "fixed_scale": [2] * 5 + [5] * 3, "mixture": [3] * 4, "rates": [4] * 16, "lower_rate": [2] * 4,
                      "selection": [2] * 7 + [3] * 10 + [4] * 2 + [5] * 4,
                      "comparison": [2] * 5 + [3] * 25 + [4] * 5 + [5] * 15,
                      "classical": [1] * 2 + [5] * 5, "sweeps": [5] * 8 + [13] * 5, "anomaly": [1] * 10 + [3] * 30,

@@ -17,7 +17,7 @@ FULLY_COVERED = ["objective", "encoder", "baselines", "metrics", "training", "sc
                  "shards", "batch_topk", "units", "dashboards", "lm",
                  *(f"experiments/{name}" for name in (
                      "contestants", "comparison", "selection", "classical", "sweeps", "anomaly", "fashion", "wide_selection", "wide",
-                     "superposition", "language", "massive"))]
+                     "superposition", "language", "massive", "lower_rate"))]
 # What the inner session does not need; collecting garbage takes most of its time.
 QUIET = ["-q", "-x", "-s", "--tb=line", "--assert=plain", "-o", "addopts="] + [
     word for plugin in ("cacheprovider", "unraisableexception", "threadexception", "faulthandler", "xdist")

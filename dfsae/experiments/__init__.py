@@ -10,8 +10,8 @@ from types import ModuleType
 
 from dfsae import records
 from dfsae.experiments import (
-    ablation, anomaly, benchmark, classical, comparison, drift, dynamics, fashion, fixed_scale, language, massive, mixture, rates,
-    reconstruction, selection, superposition, sweeps, variants, wide, wide_selection, yardsticks,
+    ablation, anomaly, benchmark, classical, comparison, drift, dynamics, fashion, fixed_scale, language, lower_rate, massive, mixture,
+    rates, reconstruction, selection, superposition, sweeps, variants, wide, wide_selection, yardsticks,
 )
 from dfsae.experiments.protocol import groups, run_group, select_device
 
@@ -20,7 +20,7 @@ EXPERIMENTS = {"ablation": ablation, "benchmark": benchmark, "reconstruction": r
 """What ``make book`` runs, in each of its profiles."""
 
 FULL = {"drift": drift, "fixed_scale": fixed_scale, "mixture": mixture, "sweeps": sweeps, "anomaly": anomaly, "rates": rates,
-        "selection": selection, "comparison": comparison, "classical": classical, "fashion": fashion,
+        "lower_rate": lower_rate, "selection": selection, "comparison": comparison, "classical": classical, "fashion": fashion,
         "superposition": superposition, "wide_selection": wide_selection, "wide": wide,
         "language": language, "massive": massive}
 """What ``make full`` runs, at the size of the profile "paper"; the book shows the committed results."""
