@@ -127,7 +127,8 @@ def test_the_reference_losses_are_of_no_splice_and_of_two_ablations(made):
         assert losses[name] == pytest.approx(expected, rel=1e-6) and losses[name] != losses["clean"]
 
 
-@pytest.mark.parametrize("name", ["LSE + var + tc", "norm 16, LSE 64", "L1 0.05", "TopK 32", "BatchTopK 32"])
+@pytest.mark.parametrize("name", ["LSE + var + tc", "norm 16, LSE 64", "L1 0.05", "TopK 32", "BatchTopK 32"],
+                         ids=["free", "fixed", "L1", "TopK", "BatchTopK"])
 def test_every_model_is_trained_on_the_scaled_activations_and_measured_on_held_out_ones(name):
     specs = [spec_of(name, seed) for seed in (1, 2, 3)]
     models, histories = language.fit(specs, MNIST)
