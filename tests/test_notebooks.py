@@ -85,13 +85,14 @@ def test_a_changed_criterion_executes_the_notebooks_again(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("path, smoke, paper", [
     ("dfsae/metrics.py", True, True), ("dfsae/experiments/drift.py", True, True), ("book/published.json", True, True),
-    ("results/benchmarks.json", True, True), ("results/full/drift.json", True, True),
+    ("results/benchmarks.json", True, True), ("results/scaling.json", True, True), ("dfsae/book.mplstyle", True, True),
+    ("results/full/drift.json", True, True),
     ("results/paper/ablation.json", True, False),  # which the profile itself makes
     ("results/paper/times.json", False, False), ("results/smoke/ablation.json", False, False), ("README.md", False, False)])
 def test_a_notebook_is_executed_again_after_a_change_of_what_it_reads(path, smoke, paper, tmp_path, monkeypatch):
     source = write_notebook(tmp_path, "pass")
     for name in ("dfsae/metrics.py", "dfsae/experiments/drift.py", "book/published.json", "results/benchmarks.json",
-                 "results/full/drift.json", "results/paper/ablation.json", path):
+                 "results/scaling.json", "dfsae/book.mplstyle", "results/full/drift.json", "results/paper/ablation.json", path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("1")
     monkeypatch.setattr(execute, "ROOT", tmp_path)
