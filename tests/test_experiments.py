@@ -447,6 +447,8 @@ def test_with_a_gpu_there_is_one_process(gpu, workers, expected, monkeypatch):
 
 def test_the_full_profile_has_experiments_of_its_own_at_the_size_of_the_paper(monkeypatch):
     monkeypatch.setattr(records, "run_all", lambda plan, profile, run, **options: (plan, profile, run.keywords))
+    for experiment in FULL.values():  # whatever this machine has
+        monkeypatch.setattr(experiment, "find_data", lambda: None, raising=False)
     assert run_experiments("full") == ({name: FULL[name].specs("paper") for name in FULL}, "full", {"size": "paper"})
     assert not FULL.keys() & EXPERIMENTS.keys()
     with pytest.raises(KeyError, match="ablation"):

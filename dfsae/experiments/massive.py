@@ -26,8 +26,9 @@ def fit(specs: list[dict], data: Dataset) -> tuple[list[None], list[dict]]:
 def evaluate(_: None, data: Dataset) -> dict:
     """Norms of first and other positions, massive rows, the share of the first principal direction, and PCA of the others.
 
-    "norms_first" and "norms_other" are medians after every number of blocks from 0 on, in the
-    held-out contexts that :mod:`dfsae.experiments.language` splices.
+    "norms_first" and "norms_other" are medians after every number of blocks from 0 on, the last
+    of them after the model's final norm too, in the held-out contexts that
+    :mod:`dfsae.experiments.language` splices.
     """
     rows = open_rows(lm.FOLDER)
     ids, positions = (torch.cat(open_parts(lm.FOLDER, name)) for name in ("ids", "positions"))
