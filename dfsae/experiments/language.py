@@ -57,7 +57,7 @@ def specs(profile: str) -> list[dict]:
 
 
 def find_data() -> None:
-    """Raise ``FileNotFoundError`` with the remedy, unless the activations are on disk and whole."""
+    """Raise ``FileNotFoundError`` with the remedy unless there are activations on disk, ``ValueError`` if shards are missing."""
     try:
         open_rows(lm.FOLDER)
     except FileNotFoundError as error:
