@@ -197,15 +197,14 @@ def extract(model: nn.Module, ids: Tensor, folder: Path, *, layer: int, about: s
     NonFiniteError
         For activations that are NaN or infinite.
     """
-    settings = json.dumps({"model": about, "layer": layer, "contexts": list(ids.shape),
-                           "ids": hashlib.sha256(ids.numpy().tobytes()).hexdigest()[:16]})
+    settings = {"model": about, "layer": layer, "contexts": list(ids.shape),
+                "ids": hashlib.sha256(ids.numpy().tobytes()).hexdigest()[:16]}
     parts = ids.split(contexts_a_shard)
     paths = [Path(folder) / f"{i:05d}-of-{len(parts):05d}.safetensors" for i in range(1, len(parts) + 1)]
     Path(folder).mkdir(parents=True, exist_ok=True)
     for path in Path(folder).glob("*.safetensors"):
-        with safe_open(path, "pt") as file:
-            if (file.metadata() or {}).get("settings") != settings:
-                raise ValueError(f"{path} holds other activations than {settings}; delete {folder} or name another folder")
+        if read_settings(path) != settings:
+            raise ValueError(f"{path} holds other activations than {settings}; delete {folder} or name another folder")
     for path, part in zip(tqdm(paths, desc="activations", unit="shard"), parts):
         if path.exists():
             continue
@@ -214,12 +213,18 @@ def extract(model: nn.Module, ids: Tensor, folder: Path, *, layer: int, about: s
             raise NonFiniteError(f"activations after layer {layer} are NaN or infinite; load the model in float32")
         positions = torch.arange(part.shape[1]).repeat(len(part))
         save_file({"activations": h, "ids": part.flatten(), "positions": positions}, path.with_suffix(".part"),
-                  metadata={"settings": settings})
+                  metadata={"settings": json.dumps(settings)})
         os.replace(path.with_suffix(".part"), path)
 
 
+def read_settings(shard: Path) -> dict:
+    """What :func:`extract` wrote into a shard: name of the model, layer, shape and hash of the ids; empty for other files."""
+    with safe_open(shard, "pt") as file:
+        return json.loads((file.metadata() or {}).get("settings", "{}"))
+
+
 def main(words: list[str] | None = None) -> None:
-    """``python -m dfsae.lm``: activations of a model on a text, by default those of the book."""
+    """``python -m dfsae.lm``: activations of a model on a text, by default those of the book, whose folder is for them only."""
     parser = ArgumentParser(prog="python -m dfsae.lm", description=main.__doc__)
     parser.add_argument("--model", default=find_model(), help="hub name, folder or GGUF file")
     parser.add_argument("--text", help="a file, a folder of *.txt or the name of a dataset; by default docstrings")
@@ -227,6 +232,9 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--contexts", type=int, default=3520, help="of 128 tokens each")
     parser.add_argument("--folder", type=Path, default=FOLDER)
     given = parser.parse_args(words)
+    changed = [f"--{name}" for name in ("model", "text", "layer", "contexts") if getattr(given, name) != parser.get_default(name)]
+    if changed and given.folder.resolve() == FOLDER.resolve():
+        parser.error(f"{given.folder} is for the activations of the book; with {', '.join(changed)} name another --folder")
     model, tokenizer = load_model(given.model)
     ids = tokenize(tokenizer, read_texts(given.text), contexts=given.contexts)
     extract(model, ids, given.folder, layer=given.layer, about=Path(given.model).name)

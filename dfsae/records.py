@@ -102,11 +102,11 @@ def _cpu_name() -> str:
 
 
 def run_all(plan: dict[str, list[dict]], profile: str, run: Callable[[str, list[dict]], list[dict]], *,
-            groups: Callable[[list[dict]], list[list[dict]]], workers: int | None = None) -> dict[str, dict]:
+            groups: Callable[[list[dict]], list[list[dict]]], data: dict[str, dict], workers: int | None = None) -> dict[str, dict]:
     """Run every spec that has no finished run yet, then write ``results/<profile>/<experiment>.json``.
 
     The runs of a finished group are kept at once in ``results/.runs``, each under a hash
-    of spec, code and library versions. An interrupted experiment therefore goes on where
+    of spec, code, library versions and data. An interrupted experiment therefore goes on where
     it stopped, and an experiment whose code changed trains anew. The provenance is that of the call
     that made the last run. It holds, for every claim that these results decide, the hash
     of its criterion when the runs were made; "seconds", the sum over the runs; and "call",
@@ -118,6 +118,8 @@ def run_all(plan: dict[str, list[dict]], profile: str, run: Callable[[str, list[
     run : from an experiment and a group of specs to their records, each with "metrics",
         "history" and "seconds".
     groups : splits specs into groups that run together.
+    data : what identifies the data of an experiment, JSON-able, where machines may have others;
+        kept in the provenance.
     workers : processes that share the groups, one thread each; by default one a core.
     """
     about = provenance(profile)
@@ -125,7 +127,7 @@ def run_all(plan: dict[str, list[dict]], profile: str, run: Callable[[str, list[
     start = time.perf_counter()
 
     def path(experiment: str, spec: dict) -> Path:
-        identity = json.dumps([spec, code[experiment], about["versions"]], sort_keys=True)
+        identity = json.dumps([spec, code[experiment], about["versions"], data.get(experiment)], sort_keys=True)
         key = hashlib.sha256(identity.encode()).hexdigest()[:16]
         return RESULTS / ".runs" / profile / experiment / f"{key}.json"
 
@@ -149,8 +151,8 @@ def run_all(plan: dict[str, list[dict]], profile: str, run: Callable[[str, list[
                 raise
     about["call"] = {"wall_seconds": round(time.perf_counter() - start, 1),
                      "runs": sum(len(group) for _, group in jobs), "processes": workers}
-    return {experiment: _collected(experiment, profile, about | {"code": code[experiment]}, [path(experiment, spec) for spec in specs],
-                                   anew=any(name == experiment for name, _ in jobs))
+    return {experiment: _collected(experiment, profile, about | {"code": code[experiment], "data": data.get(experiment)},
+                                   [path(experiment, spec) for spec in specs], anew=any(name == experiment for name, _ in jobs))
             for experiment, specs in plan.items()}
 
 

@@ -11,6 +11,10 @@ from torch import Tensor
 from dfsae.objective import check_tensor
 
 
+class MissingShardsError(ValueError):
+    """Some shards of a set are not there."""
+
+
 class Rows:
     """Rows ``(N, D)`` of tensors, as a rule of memory-mapped files; some of them, in any order, over a scale.
 
@@ -57,8 +61,9 @@ def open_parts(path: Path | str, name: str = "activations") -> list[Tensor]:
     Raises
     ------
     FileNotFoundError, ValueError
-        For a path that is not there, another kind of file, a shard without the tensor, or
-        shards of which some are missing.
+        For a path that is not there, another kind of file, or a shard without the tensor.
+    MissingShardsError
+        For shards of which some are missing.
     """
     path = Path(path)
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
@@ -70,7 +75,7 @@ def open_parts(path: Path | str, name: str = "activations") -> list[Tensor]:
         raise ValueError(f"{path} is neither .npy nor .safetensors nor a folder of shards")
     expected = files[0].stem.partition("-of-")[2]
     if expected.isdecimal() and int(expected) != len(files):
-        raise ValueError(f"{path} holds {len(files)} of {int(expected)} shards; run what made them again, it goes on where it stopped")
+        raise MissingShardsError(f"{path} holds {len(files)} of {int(expected)} shards; run what makes them again, it goes on where it stopped")
     parts = []
     for file in files:
         tensors = load_file(file)

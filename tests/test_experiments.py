@@ -13,8 +13,8 @@ from dfsae import metrics, records
 from dfsae.baselines import PublishedSAE, ReconstructedEnergies, StandardSAE
 from dfsae.encoder import DecoderFreeSAE
 from dfsae.experiments import (
-    EXPERIMENTS, FULL, ablation, anomaly, benchmark, comparison, contestants, drift, dynamics, fashion, fixed_scale, lower_rate, mixture,
-    protocol, rates, reconstruction, run_experiments, selection, superposition, sweeps, variants, wide, wide_selection, yardsticks,
+    EXPERIMENTS, FULL, ablation, anomaly, benchmark, comparison, contestants, drift, dynamics, fashion, fixed_scale, language, lower_rate,
+    massive, mixture, protocol, rates, reconstruction, run_experiments, selection, superposition, sweeps, variants, wide, wide_selection, yardsticks,
 )
 from dfsae.experiments.codes import THRESHOLDS, code_metrics, probed_metrics
 from dfsae.experiments.protocol import (
@@ -442,14 +442,17 @@ def test_with_a_gpu_there_is_one_process(gpu, workers, expected, monkeypatch):
     monkeypatch.setattr(records, "run_all", lambda plan, profile, run, **options: (plan, profile, run.keywords, options))
     plan, *rest = run_experiments("paper", ["ablation", "yardsticks"], workers=workers)
     assert plan == {name: EXPERIMENTS[name].specs("paper") for name in ("ablation", "yardsticks")}
-    assert rest == ["paper", {"size": "paper"}, {"groups": groups, "workers": expected}]
+    assert rest == ["paper", {"size": "paper"}, {"groups": groups, "data": {}, "workers": expected}]
 
 
 def test_the_full_profile_has_experiments_of_its_own_at_the_size_of_the_paper(monkeypatch):
-    monkeypatch.setattr(records, "run_all", lambda plan, profile, run, **options: (plan, profile, run.keywords))
+    monkeypatch.setattr(records, "run_all", lambda plan, profile, run, **options: (plan, profile, run.keywords, options["data"]))
     for experiment in FULL.values():  # whatever this machine has
         monkeypatch.setattr(experiment, "find_data", lambda: None, raising=False)
-    assert run_experiments("full") == ({name: FULL[name].specs("paper") for name in FULL}, "full", {"size": "paper"})
+    for experiment in (language, massive):
+        monkeypatch.setattr(experiment, "identify_data", lambda: {"ids": "a"})
+    assert run_experiments("full") == ({name: FULL[name].specs("paper") for name in FULL}, "full", {"size": "paper"},
+                                       {"language": {"ids": "a"}, "massive": {"ids": "a"}})
     assert not FULL.keys() & EXPERIMENTS.keys()
     with pytest.raises(KeyError, match="ablation"):
         run_experiments("full", ["ablation"])

@@ -1,9 +1,12 @@
 """The experiment on a language model, with a small random one and activations of its own."""
 
+import hashlib
 import json
+import shutil
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from dfsae import lm, metrics
 from dfsae.batch_topk import BatchTopKSAE
@@ -111,6 +114,35 @@ def test_what_is_missing_is_named_with_the_remedy(made, monkeypatch, tmp_path):
     monkeypatch.setattr(lm, "FOLDER", tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="is not there; make the activations of a language model with: make lm"):
         language.find_data()
+
+
+def test_shards_that_are_missing_are_made_by_the_same_command(made, monkeypatch, tmp_path):
+    _, _, folder = made
+    monkeypatch.setattr(lm, "FOLDER", tmp_path)
+    shutil.copy(min(folder.iterdir()), tmp_path)
+    with pytest.raises(FileNotFoundError, match="holds 1 of 5 shards; .* with: make lm"):
+        language.find_data()
+
+
+@pytest.mark.parametrize("name, value, expected", [("LAYER", 1, "layer 2, not 1"), ("find_model", lambda: "x/large", "model 'tiny', not 'large'")])
+def test_activations_of_another_model_or_layer_are_refused(made, monkeypatch, name, value, expected):
+    monkeypatch.setattr(language if name == "LAYER" else lm, name, value)
+    with pytest.raises(ValueError, match=f"holds activations of {expected}; move the folder away"):
+        language.find_data()
+
+
+def test_files_of_somebody_else_are_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(lm, "FOLDER", tmp_path)
+    save_file({"activations": torch.ones(2, 3)}, tmp_path / "mine.safetensors")
+    with pytest.raises(ValueError, match="holds activations of model None, not 'tiny'"):
+        language.find_data()
+
+
+def test_activations_are_identified_by_what_they_were_made_of(made):
+    _, ids, _ = made
+    assert language.identify_data() == {"model": "tiny", "layer": 2, "contexts": [CONTEXTS, LENGTH],
+                                        "ids": hashlib.sha256(ids.numpy().tobytes()).hexdigest()[:16]}
+    assert massive.identify_data is language.identify_data
 
 
 # Training and measuring

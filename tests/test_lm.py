@@ -310,3 +310,26 @@ def test_the_command_writes_shards(tokenizer, tmp_path):
     with safe_open(tmp_path / "out" / "00001-of-00001.safetensors", "pt") as file:
         about = json.loads(file.metadata()["settings"])
     assert about["layer"] == 2 and about["model"] == "model"
+
+
+@pytest.mark.parametrize("option, value", [("model", "gpt2"), ("text", "mine.txt"), ("layer", "3"), ("contexts", "10")])
+def test_the_folder_of_the_book_is_for_its_activations_only(option, value, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(lm, "FOLDER", tmp_path / "lm")
+    monkeypatch.setattr(lm, "load_model", None)
+    for folder in ([], ["--folder", str(tmp_path / "other" / ".." / "lm")]):
+        with pytest.raises(SystemExit):
+            lm.main([f"--{option}", value, *folder])
+        assert f"is for the activations of the book; with --{option} name another --folder" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_without_words_makes_those_of_the_book(monkeypatch, tmp_path):
+    made = []
+    monkeypatch.setattr(lm, "FOLDER", tmp_path)
+    monkeypatch.setattr(lm, "load_model", lambda name: (name, "tokenizer"))
+    monkeypatch.setattr(lm, "find_model", lambda: "some/model.gguf")
+    monkeypatch.setattr(lm, "read_texts", lambda source: source)
+    monkeypatch.setattr(lm, "tokenize", lambda *args, **options: (args, options))
+    monkeypatch.setattr(lm, "extract", lambda *args, **options: made.append((args, options)))
+    lm.main([])
+    assert made == [(("some/model.gguf", (("tokenizer", None), {"contexts": 3520}), tmp_path), {"layer": 14, "about": "model.gguf"})]

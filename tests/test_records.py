@@ -58,8 +58,8 @@ def pairs(specs):
     return [specs[start:start + 2] for start in range(0, len(specs), 2)]
 
 
-def run_all(plan, runner, profile="smoke", workers=1):
-    return records.run_all(plan, profile, runner, groups=pairs, workers=workers)
+def run_all(plan, runner, profile="smoke", workers=1, data=None):
+    return records.run_all(plan, profile, runner, groups=pairs, data=data or {}, workers=workers)
 
 
 def go(runner, *args, **settings):
@@ -189,6 +189,20 @@ def test_what_determines_a_run_makes_it_run_again(results, monkeypatch):
     monkeypatch.setattr(records, "code_fingerprint", lambda experiment: "other code")
     assert seeds_run(1, lr=0.1) == [1], "other code"
     assert seeds_run(1, lr=0.1) == []
+
+
+def test_other_data_make_a_run_run_again_and_are_in_the_provenance(results):
+    plan = {"trial": specs(1, 2), "other": specs(3)}
+    first = run_all(plan, Runner())
+    assert first["trial"]["provenance"]["data"] is None
+    runner = Runner()
+    found = run_all(plan, runner, data={"trial": {"ids": "a"}})
+    assert runner.seeds == [1, 2]
+    assert (found["trial"]["provenance"]["data"], found["other"]["provenance"]["data"]) == ({"ids": "a"}, None)
+    again = Runner()
+    run_all(plan, again, data={"trial": {"ids": "b"}})
+    run_all(plan, again, data={"trial": {"ids": "a"}})
+    assert again.seeds == [1, 2], "each once"
 
 
 def test_groups_of_every_experiment_run_the_longest_first(results):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dfsae.shards import Rows, open_parts, open_rows
+from dfsae.shards import MissingShardsError, Rows, open_parts, open_rows
 
 
 def some(n=30, D=4, seed=0):
@@ -87,7 +87,7 @@ def test_files_that_cannot_be_used_are_refused_with_a_reason(tmp_path):
         open_rows(write(tmp_path / "named", some(), [30]), "h")
     folder = write(tmp_path / "cut", some(), [10, 10, 10])
     (folder / "00002-of-00003.safetensors").unlink()
-    with pytest.raises(ValueError, match="holds 2 of 3 shards; run what made them again"):
+    with pytest.raises(MissingShardsError, match="holds 2 of 3 shards; run what makes them again"):
         open_rows(folder)
     write(tmp_path / "mixed", some(), [20, 10])
     save_file({"activations": some(10, D=5)}, tmp_path / "mixed" / "00002-of-00002.safetensors")

@@ -37,7 +37,8 @@ def run_experiments(profile: str, names: list[str] | None = None, *, workers: in
         workers = 1
     found, size = (FULL, "paper") if profile == "full" else (EXPERIMENTS, profile)
     plan = {name: found[name].specs(size) for name in names or found if _has_data(name, found[name])}
-    return records.run_all(plan, profile, partial(_run_group, size=size), groups=groups, workers=workers)
+    data = {name: found[name].identify_data() for name in plan if hasattr(found[name], "identify_data")}
+    return records.run_all(plan, profile, partial(_run_group, size=size), groups=groups, data=data, workers=workers)
 
 
 def _has_data(name: str, experiment: ModuleType) -> bool:

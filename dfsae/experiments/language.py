@@ -1,6 +1,7 @@
 """The models on the residual stream of a language model: sparsity, reconstruction, the loss they keep, and what comes back."""
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from dfsae.experiments.ablation import CORNERS
 from dfsae.experiments.protocol import with_seeds
 from dfsae.experiments.superposition import matched
 from dfsae.objective import energy_to_activation
-from dfsae.shards import open_parts, open_rows
+from dfsae.shards import MissingShardsError, open_parts, open_rows
 from dfsae.units import describe_unit
 
 LAYER, HELD_OUT, MASSIVE, FIT_ON, SPLICED = 14, 352, 10.0, 65_536, 16
@@ -57,11 +58,29 @@ def specs(profile: str) -> list[dict]:
 
 
 def find_data() -> None:
-    """Raise ``FileNotFoundError`` with the remedy unless there are activations on disk, ``ValueError`` if shards are missing."""
+    """Check the activations on disk.
+
+    Raises
+    ------
+    FileNotFoundError
+        With the remedy, unless they are there, all of them.
+    ValueError
+        If they are of another layer or model than the one in which reconstructions are spliced.
+    """
     try:
         open_rows(lm.FOLDER)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, MissingShardsError) as error:
         raise FileNotFoundError(f"{error}; make the activations of a language model with: make lm") from error
+    settings = identify_data()
+    for name, expected in {"model": Path(lm.find_model()).name, "layer": LAYER}.items():
+        if settings.get(name) != expected:
+            raise ValueError(f"{lm.FOLDER} holds activations of {name} {settings.get(name)!r}, not {expected!r}; "
+                             "move the folder away and make those of the book with: make lm")
+
+
+def identify_data() -> dict:
+    """Model, layer and tokens of the activations on disk: :func:`dfsae.lm.read_settings`."""
+    return lm.read_settings(min(lm.FOLDER.glob("*.safetensors")))
 
 
 class Inputs(NamedTuple):

@@ -6,7 +6,7 @@ from torch import Tensor
 from dfsae import lm, metrics
 from dfsae.data import Dataset
 from dfsae.experiments import language
-from dfsae.experiments.language import find_data  # noqa: F401  what the experiment needs beside MNIST
+from dfsae.experiments.language import find_data, identify_data  # noqa: F401  what the experiment needs beside MNIST
 from dfsae.shards import open_parts, open_rows
 
 COMPONENTS = (16, 32, 64, 128)
