@@ -19,13 +19,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from dfsae.baselines import StandardSAE
 from dfsae.encoder import DecoderFreeSAE
-from dfsae.objective import EPS, Lambdas
-from dfsae.training import train_together
+from dfsae.objective import EPS, Lambdas, objective
+from dfsae.training import OPTIMIZERS, _leaves, stack, train_together
 
 LR = 1e-3
 TOP_K = 16
@@ -64,16 +65,70 @@ def bare_products(x: Tensor, K: int, batch_size: int, models: int) -> Contestant
     return Contestant(run, [energies, gradient])
 
 
+GROUPS = {
+    1: ([Lambdas()], ["adam"], [LR]),
+    4: ([Lambdas(1, 0, 0), Lambdas(1, 1, 0), Lambdas(1, 1, 1), Lambdas(0, 1, 1)], ["adam"] * 4, [LR] * 4),
+    8: ([Lambdas()] * 8, ["adam"] * 4 + ["sgd"] * 4, [1e-4, 3e-4, 1e-3, 3e-3] * 2),
+}
+"""One model; the four of Section 5.2; or Adam and SGD at four learning rates each: weights of the terms, optimizers and rates."""
+
+
+def group_of(x: Tensor, K: int, models: int) -> list[DecoderFreeSAE]:
+    """The models of one of :data:`GROUPS`."""
+    return [DecoderFreeSAE(x.shape[1], K, reduction="sum", seed=0, lambdas=weights, dtype=x.dtype) for weights in GROUPS[models][0]]
+
+
 def decoder_free(x: Tensor, K: int, batch_size: int, models: int) -> Contestant:
-    """This module: one model; the four of Section 5.2; or Adam and SGD at four learning rates each."""
-    lambdas, optimizers, lrs = {
-        1: ([Lambdas()], ["adam"], [LR]),
-        4: ([Lambdas(1, 0, 0), Lambdas(1, 1, 0), Lambdas(1, 1, 1), Lambdas(0, 1, 1)], ["adam"] * 4, [LR] * 4),
-        8: ([Lambdas()] * 8, ["adam"] * 4 + ["sgd"] * 4, [1e-4, 3e-4, 1e-3, 3e-3] * 2),
-    }[models]
-    group = [DecoderFreeSAE(x.shape[1], K, reduction="sum", seed=0, lambdas=weights, dtype=x.dtype)
-             for weights in lambdas]
-    return together(group, x, batch_size, optimizers, lrs)
+    """This module, one of :data:`GROUPS`."""
+    return together(group_of(x, K, models), x, batch_size, *GROUPS[models][1:])
+
+
+def batches_alone(x: Tensor, K: int, batch_size: int, models: int) -> Contestant:
+    """A part of "dfsae": the batches of an epoch, gathered as it gathers them."""
+    kept = torch.zeros(x.shape[1])
+
+    def run(epochs: int) -> None:
+        for _ in range(epochs):
+            for rows in torch.randperm(len(x)).split(batch_size):
+                kept.copy_(embedding(rows, x)[0])
+
+    return Contestant(run, [kept])
+
+
+def objective_alone(x: Tensor, K: int, batch_size: int, models: int) -> Contestant:
+    """A part of "dfsae": ReLU, Eq. 7 and their gradient, from energies that are there, as many times as there are batches."""
+    group = group_of(x, K, models)
+    model = stack(group) if models > 1 else group[0]
+    W, b = model.W.detach(), model.b.detach()
+    # Laid out in memory as the product of the weights with a batch is.
+    E = (W @ x[:batch_size].mT + b[..., None]).mT.requires_grad_()
+    slope = torch.zeros_like(E)
+
+    def run(epochs: int) -> None:
+        for _ in range(epochs * (len(x) // batch_size)):
+            terms = objective(torch.relu(E), W, lambdas=model.lambdas, reduction=model.reduction, eps=model.eps)
+            slope.copy_(torch.autograd.grad(terms.total.sum(), E)[0])
+
+    return Contestant(run, [slope])
+
+
+def optimizers_alone(x: Tensor, K: int, batch_size: int, models: int) -> Contestant:
+    """A part of "dfsae": its optimizers' steps, with gradients that stay, as many times as there are batches."""
+    group = group_of(x, K, models)
+    _, kinds, lrs = GROUPS[models]
+    leaves = list(_leaves(stack(group) if models > 1 else group[0], kinds, lrs))
+    views = [view for *_, pairs in leaves for _, view in pairs]
+    for view in views:
+        view.grad = torch.randn_like(view)
+    steps = [OPTIMIZERS[kind]([{"params": [view for _, view in pairs], "lr": lr} for own, lr, _, pairs in leaves if own == kind],
+                              fused=True) for kind in dict.fromkeys(kinds)]
+
+    def run(epochs: int) -> None:
+        for _ in range(epochs * (len(x) // batch_size)):
+            for optimizer in steps:
+                optimizer.step()
+
+    return Contestant(run, views)
 
 
 def seeds(x: Tensor, K: int, batch_size: int, models: int) -> Contestant:
@@ -178,6 +233,9 @@ def dictionary_learning(x: Tensor, K: int, batch_size: int, top_k: int | None = 
 
 CONTESTANTS: dict[str, Callable[..., Contestant]] = {
     "dfsae": decoder_free,
+    "batches": batches_alone,
+    "objective": objective_alone,
+    "optimizers": optimizers_alone,
     "dfsae, seeds": seeds,
     "dfsae L1": l1_sae,
     "autograd": lambda x, K, batch_size, models: autograd(x, K, batch_size),

@@ -32,6 +32,8 @@ STEP_CONTESTANTS = [("dfsae", 1), ("dfsae", 4), ("dfsae", 8), ("dfsae, seeds", 8
                     ("autograd, DataLoader", 1), ("dfsae L1", 1), ("dfsae L1", 4),
                     ("sae-lens L1", 1), ("sae-lens TopK", 1),
                     ("dictionary-learning L1", 1), ("dictionary-learning TopK", 1)]
+PARTS = [(part, models) for models in (1, 4, 8) for part in ("batches", "objective", "optimizers")]
+"""Parts of a step of "dfsae", each alone; the bare products are another."""
 WIDTH = {"batch_size": 512, "D": 768}
 WIDTHS = (64, 256, 1024, 4096, 16384, 65536)
 WIDTH_CONTESTANTS = ["dfsae", "autograd", "dfsae L1", "sae-lens L1", "dictionary-learning L1"]
@@ -97,16 +99,19 @@ def measure(descriptions: list[dict], epochs: int, repeats: int) -> tuple[list[l
     return answers, about
 
 
-def measure_steps(repeats: int, batches: int) -> tuple[list[dict], dict]:
+def measure_steps(repeats: int, batches: int) -> tuple[list[dict], list[dict], dict]:
     """At the published shape seconds a step, and of the bare products of one ("floor"), for every repeat.
 
-    A step's own products are counted in "multiply_adds". Also returns threads, versions and BLAS.
+    A step's own products are counted in "multiply_adds". The second list holds the same of
+    parts of a step. Also returns threads, versions and BLAS.
     """
+    plan = STEP_CONTESTANTS + PARTS
     answers, about = measure([{"contestant": name, "models": models, "batches": batches, "floor": True, **STEPS}
-                              for name, models in STEP_CONTESTANTS], 1, repeats)
-    return [{"contestant": name, "models": models, "steps": batches, "multiply_adds": own["multiply_adds"] / batches,
+                              for name, models in plan], 1, repeats)
+    rows = [{"contestant": name, "models": models, "steps": batches, "multiply_adds": own["multiply_adds"] / batches,
              **{field: [answer[field] / batches for answer in found] for field in ("seconds", "floor")}}
-            for (name, models), found, own in zip(STEP_CONTESTANTS, answers, about, strict=True)], about[0]
+            for (name, models), found, own in zip(plan, answers, about, strict=True)]
+    return rows[:len(STEP_CONTESTANTS)], rows[len(STEP_CONTESTANTS):], about[0]
 
 
 def measure_width(repeats: int, K: int) -> list[dict]:
@@ -148,6 +153,8 @@ def table(result: dict) -> str:
         each = [seconds / row["models"] for seconds in row["seconds"]]
         lines.append(f"{row['contestant']:26}{row['models']:6}  {ratio(row['seconds'], row['floor']):30}"
                      f"{ratio(each, floor_of_one)}")
+    lines += ["", "Parts of a step of dfsae, each alone: median ratio to the products of the group [quartiles]"]
+    lines += [f"{row['contestant']:26}{row['models']:6}  {ratio(row['seconds'], row['floor'])}" for row in result["parts"]]
     lines += ["", "A step of one model of width K: median ratio to dfsae [quartiles], and memory"]
     for row in result["width"]:
         if row["seconds"]:
@@ -168,13 +175,13 @@ def main(arguments: list[str] | None = None) -> None:
     widths = [K for K in WIDTHS if K <= 1024 or not options.small]
     width_repeats = min(options.repeats, WIDTH_REPEATS)
     about = described()
-    steps, environment = measure_steps(options.repeats, 20 if options.small else 468)
+    steps, parts, environment = measure_steps(options.repeats, 20 if options.small else 468)
     width = [row for K in widths for row in measure_width(width_repeats, K)]
     about["versions"] |= environment["versions"]
     about |= {"threads": environment["threads"], "blas": environment["blas"],
               "steps": {**STEPS, "top_k": TOP_K, "repeats": options.repeats},
               "width": {**WIDTH, "repeats": width_repeats}}
-    result = {"provenance": about, "steps": steps, "width": width}
+    result = {"provenance": about, "steps": steps, "parts": parts, "width": width}
     write_json(options.output, result)
     print(table(result))
 

@@ -11,6 +11,7 @@ from the executed notebook and from which :mod:`dfsae.claims` computes the verdi
 """
 
 import hashlib
+import re
 from dataclasses import asdict, dataclass
 from html import escape
 
@@ -37,7 +38,7 @@ class Outcome:
     statement: str
     value: float
     bound: str
-    """Such as "<= 1e-12", or "= 3 ± 0.1" for two bounds."""
+    """Such as "<= 1e-12", "2 to 4", or "= 3 ± 1e-09" for two bounds that lie close together."""
     passed: bool
 
     @property
@@ -62,12 +63,19 @@ class Outcome:
                 f"measured {self.measured}, criterion {self.bound} | {self.verdict}")
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        claim, statement, bound = (escape(text) for text in (self.claim, self.statement, self.bound))
+        claim, statement, bound = (_legible(text) for text in (self.claim, self.statement, self.bound))
         html = (f'<div id="{self.anchor}" class="outcome {self.kind} {"passed" if self.passed else "unmet"}">'
                 f'<span class="verdict">{"✓" if self.passed else "✗"} {self.verdict}</span> '
                 f'<span class="claim">{claim}</span> {statement} '
-                f'<span class="measured">measured {self.measured}, criterion {bound}</span></div>')
+                f'<span class="measured"><span class="number">measured {_legible(self.measured)},</span> '
+                f'<span class="number">criterion {bound}</span></span></div>')
         return {"text/plain": str(self), "text/html": html, MIME: asdict(self) | {"anchor": self.anchor}}
+
+
+def _legible(text: str) -> str:
+    """HTML of a text: signs in place of "<=" and ">=", and minus signs at which no line breaks."""
+    signs = text.replace("<=", "≤").replace(">=", "≥")
+    return escape(re.sub(r"(?<![\w-])-(?=[\dA-Z])|(?<=\de)-(?=\d)", "\u2212", signs))
 
 
 def _outcome(kind: str, claim: str, statement: str, value: float, at_most: float | None,
@@ -82,8 +90,9 @@ def _outcome(kind: str, claim: str, statement: str, value: float, at_most: float
     within = ((at_most is None or value <= at_most) and (at_least is None or value >= at_least)
               and (equals is None or value == equals))
     if len(given) == 2:
-        centre, half = (given[">="] + given["<="]) / 2, (given["<="] - given[">="]) / 2
-        bound = f"= {centre:.6g} ± {half:.4g}"
+        low, high = given[">="], given["<="]
+        narrow = high - low < 1e-3 * abs(high)
+        bound = f"= {(low + high) / 2:.6g} ± {(high - low) / 2:.2g}" if narrow else f"{low:.6g} to {high:.6g}"
     else:
         bound = " ".join(f"{sign} {limit:.6g}" for sign, limit in given.items())
     return Outcome(kind, claim, statement, value, bound, within)

@@ -38,8 +38,9 @@ def show_table(header: list[str], rows: list[list]) -> None:
 
 
 def markdown_table(header: list[str], rows: list[list]) -> str:
-    """A table in Markdown; all columns but the first are aligned to the right."""
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    """A table in Markdown; all columns but the first are aligned to the right, unless they hold sentences."""
+    wide = [any(len(str(row[i])) > 30 for row in rows) for i in range(1, len(header))]
+    lines = [header, ["---"] + ["---" if sentences else "---:" for sentences in wide], *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
@@ -57,7 +58,7 @@ def plus_minus(mean: float, half_width: float, digits: int) -> str:
     if abs(mean) >= 1e4:
         power = math.floor(math.log10(abs(mean)))
         scaled = plus_minus(mean / 10 ** power, half_width / 10 ** power, 2)
-        ten = " × 10" + str(power).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+        ten = "\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}10" + str(power).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
         return (f"({scaled})" if "±" in scaled else scaled) + ten
     text = f"{mean:.{digits}f}" if half_width != half_width else f"{mean:.{digits}f} ± {half_width:.{digits}f}"
     return text.replace("-", "\N{MINUS SIGN}").replace(" ", "\N{NO-BREAK SPACE}")

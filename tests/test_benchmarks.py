@@ -29,6 +29,7 @@ def own(monkeypatch):
     """Measure contestants of the main environment only, in it, and few of them."""
     monkeypatch.setattr(measure, "PYTHON", sys.executable)
     monkeypatch.setattr(measure, "STEP_CONTESTANTS", [("dfsae", 1), ("autograd", 1)])
+    monkeypatch.setattr(measure, "PARTS", [("batches", 1), ("objective", 4)])
     monkeypatch.setattr(measure, "WIDTH_CONTESTANTS", ["dfsae", "autograd"])
     monkeypatch.setattr(measure, "WIDTHS", (1024,))
     monkeypatch.setattr(measure, "K_X_K_LIMIT", 64)
@@ -42,6 +43,48 @@ def test_contestants_train_every_model(name, models, randn):
     weights = [(old, new) for old, new in zip(before, contestant.parameters, strict=True) if new.ndim == 2]
     assert len(weights) == models * (2 if name == "dfsae L1" else 1)
     assert all(new.isfinite().all() and not new.equal(old) for old, new in weights)
+
+
+@pytest.mark.parametrize("models", [1, 4, 8])
+def test_parts_do_what_a_step_does(models, randn):
+    """The gradient of the energies is that of training, and so is what the optimizers make of a gradient."""
+    x = randn(64, 20, dtype=torch.float32).abs()
+    part = contestants.objective_alone(x, 16, 32, models)
+    part.run(1)
+    slope, = part.parameters
+    for place, weights in enumerate(contestants.GROUPS[models][0]):
+        model = contestants.group_of(x, 16, models)[place]
+        model.loss(x[:32]).total.backward()
+        found = slope.reshape(models, 32, 16)[place]
+        torch.testing.assert_close(found.T @ x[:32], model.W.grad, rtol=1e-4, atol=1e-4, msg=str(weights))
+    part = contestants.optimizers_alone(x, 16, 32, models)
+    before, grads = ([value.clone() for value in values] for values in (part.parameters, [view.grad for view in part.parameters]))
+    assert sum(view.numel() for view in part.parameters) == models * 16 * 21
+    part.run(1)
+    runs = dict.fromkeys(zip(*contestants.GROUPS[models][1:]))
+    kinds = [(name, *run) for run in runs for name in ("W", "b")]
+    for (_, kind, lr), (new, old, grad) in zip(kinds, zip(part.parameters, before, grads), strict=True):
+        # Two steps: SGD's are lr g each; Adam's, with a gradient that stays, are lr each but for eps.
+        step = grad if kind == "sgd" else grad.sign()
+        torch.testing.assert_close(new, old - 2 * lr * step, rtol=0, atol=1e-2 * lr)
+
+
+def test_batches_are_all_samples_once(randn, monkeypatch):
+    seen = []
+    gather = contestants.embedding
+    monkeypatch.setattr(contestants, "embedding", lambda rows, x: seen.append(rows) or gather(rows, x))
+    part = contestants.batches_alone(randn(64, 20, dtype=torch.float32), 16, 32, 1)
+    part.run(1)
+    assert [len(rows) for rows in seen] == [32, 32] and sorted(torch.cat(seen).tolist()) == list(range(64))
+    assert part.parameters[0].any()
+
+
+def test_parts_count_the_products_of_eq_5_only():
+    x = torch.rand(2 * B, D)
+    for models in (1, 4, 8):
+        counted = {part: contestants.multiply_adds(contestants.CONTESTANTS[part](x, K, B, models).run)
+                   for part, size in measure.PARTS if size == models}
+        assert counted == {"batches": 0, "objective": 2 * models * 2 * B * K * min(B, K), "optimizers": 0}
 
 
 def test_bare_products_are_those_of_a_step_and_have_run_before_they_are_timed(randn):
@@ -146,6 +189,9 @@ def check_layout(result, repeats, widths, batches):
     assert about["steps"]["top_k"] == contestants.TOP_K
     assert [(row["contestant"], row["models"], row["steps"]) for row in result["steps"]] == [
         (name, models, batches) for name, models in measure.STEP_CONTESTANTS]
+    assert [(row["contestant"], row["models"], row["steps"]) for row in result["parts"]] == [(*part, batches) for part in measure.PARTS]
+    for row in result["parts"]:
+        assert len(row["seconds"]) == len(row["floor"]) == repeats and min(*row["seconds"], *row["floor"]) > 0
     assert [row["K"] for row in result["width"]] == [K for K in widths for _ in measure.WIDTH_CONTESTANTS]
     for row in result["steps"]:
         assert len(row["seconds"]) == len(row["floor"]) == repeats == about["steps"]["repeats"]

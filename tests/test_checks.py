@@ -12,9 +12,9 @@ from dfsae.checks import MIME, CheckFailed, assess, check, check_refutes, check_
 
 WITHIN = [({"at_most": 2}, "<= 2"), ({"at_least": 1}, ">= 1"), ({"equals": 1.5}, "= 1.5"),
           ({"at_most": 1.5}, "<= 1.5"), ({"at_least": 1.5}, ">= 1.5"),
-          ({"at_most": 2, "at_least": 1}, "= 1.5 ± 0.5")]
+          ({"at_most": 2, "at_least": 1}, "1 to 2"), ({"at_most": 1.5 + 1e-9, "at_least": 1.5 - 1e-9}, "= 1.5 ± 1e-09")]
 OUTSIDE = [({"at_most": 1}, "<= 1"), ({"at_least": 2}, ">= 2"), ({"equals": 1.500001}, "= 1.5"),
-           ({"at_most": 3, "at_least": 2}, "= 2.5 ± 0.5"), ({"at_most": 1, "at_least": 0.2}, "= 0.6 ± 0.4"),
+           ({"at_most": 3, "at_least": 2}, "2 to 3"), ({"at_most": 1, "at_least": 0.2}, "0.2 to 1"),
            ({"equals": 0}, "= 0"), ({"at_most": 0}, "<= 0")]
 
 
@@ -139,7 +139,15 @@ def test_the_html_line_is_escaped_and_styled(kind, function, bound, verdict, sho
     function("A & B", "a < b", 1.0, **(bound if kind != "assess" else {}))
     html = shown[0]._repr_mimebundle_()["text/html"]
     assert f'class="outcome {kind} {"unmet" if verdict == "not met" else "passed"}"' in html and f" {verdict}<" in html
-    assert "A &amp; B" in html and "a &lt; b" in html and "criterion &lt;=" in html
+    assert "A &amp; B" in html and "a &lt; b" in html and "criterion ≤ " in html
+
+
+def test_numbers_in_the_html_line_do_not_break_at_their_sign(shown):
+    check("Eq. 1", "j -> k, to 1e-12, above -3, over -K, K-means, 2-3", -0.5, at_most=1e-3)
+    html = shown[0]._repr_mimebundle_()["text/html"]
+    assert "j -&gt; k, to 1e\u221212, above \u22123, over \u2212K, K-means, 2-3" in html
+    assert '<span class="number">measured \u22120.5,</span> <span class="number">criterion ≤ 0.001</span>' in html
+    assert "measured -0.5, criterion <= 0.001" in str(shown[0])
 
 
 @pytest.mark.parametrize("found, expected, error", [

@@ -1,9 +1,13 @@
-// What scrolls inside itself can be reached with the keyboard.
+// What scrolls inside itself can be reached with the keyboard, and shows that it goes on.
 (() => {
-  const reach = () => document.querySelectorAll(".pst-scrollable-table-container, mjx-container[display]").forEach((box) => {
-    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+  const BOXES = ".pst-scrollable-table-container, mjx-container[display], .bd-article span.math, figure .sideways";
+  const shade = (box) => box.classList.toggle("more", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+  const reach = () => document.querySelectorAll(BOXES).forEach((box) => {
+    if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
     else box.removeAttribute("tabindex");
+    shade(box);
   });
+  addEventListener("scroll", (event) => event.target.matches?.(BOXES) && shade(event.target), true);
   addEventListener("load", () => {
     const seen = new ResizeObserver(reach);
     seen.observe(document.body);
