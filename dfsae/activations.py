@@ -29,18 +29,18 @@ class Activations(NamedTuple):
     dropped: int
     """Number of samples left out because of their norm."""
     rows: Tensor
-    """``(M,)``: which of the given samples those of ``test`` are."""
+    """``(M,)``. Which of the given samples those of ``test`` are."""
 
 
 class Findings(NamedTuple):
     """What a model made of activations."""
 
     V: Tensor
-    """``(K, D)``: the features, rows of the least-squares decoder, in the units of the activations as given."""
+    """``(K, D)``. The features, rows of the least-squares decoder, in the units of the activations as given."""
     constant: Tensor
     """``(D,)``, so that a V + constant approximates an activation with code a."""
     density: Tensor
-    """``(K,)``: share of held-out samples on which each unit is active, its code above 0.01."""
+    """``(K,)``. Share of held-out samples on which each unit is active, its code above 0.01."""
     l0: float
     """Mean number of active units, held out."""
     fvu: float
@@ -60,12 +60,14 @@ def prepare(activations: np.ndarray | Tensor | Path | str, *, seed: int, held_ou
 
     Parameters
     ----------
-    activations : ``(samples, D)``, of any float type; or a file or folder that
-        :func:`dfsae.shards.open_rows` knows, which may be larger than memory. Then only the held-out part
-        is read into it, and the rest is for :func:`dfsae.distributed.train`.
-    held_out : share of the samples for measurement, between 0 and 1.
-    largest_norm : samples whose norm is more than this multiple of the median are left
-        out; 10 takes out the massive activations of language models.
+    activations : samples of any float type, or the path of a file or folder
+        Of shape ``(samples, D)``. A file or folder is one that :func:`dfsae.shards.open_rows` knows, and may be
+        larger than memory. Then only the held-out part is read into it, and the rest is for
+        :func:`dfsae.distributed.train`.
+    held_out : share of the samples for measurement, between 0 and 1
+    largest_norm : multiple of the median norm
+        Samples whose norm is more than that are left out; 10 takes out the massive activations
+        of language models.
 
     Raises
     ------

@@ -63,16 +63,16 @@ class Outcome:
                 f"measured {self.measured}, criterion {self.bound} | {self.verdict}")
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        claim, statement, bound = (_legible(text) for text in (self.claim, self.statement, self.bound))
+        claim, statement, bound = (legible(text) for text in (self.claim, self.statement, self.bound))
         html = (f'<div id="{self.anchor}" class="outcome {self.kind} {"passed" if self.passed else "unmet"}">'
                 f'<span class="verdict">{"✓" if self.passed else "✗"} {self.verdict}</span> '
                 f'<span class="claim">{claim}</span> {statement} '
-                f'<span class="measured"><span class="number">measured {_legible(self.measured)},</span> '
+                f'<span class="measured"><span class="number">measured {legible(self.measured)},</span> '
                 f'<span class="number">criterion {bound}</span></span></div>')
         return {"text/plain": str(self), "text/html": html, MIME: asdict(self) | {"anchor": self.anchor}}
 
 
-def _legible(text: str) -> str:
+def legible(text: str) -> str:
     """HTML of a text: signs in place of "<=" and ">=", and minus signs at which no line breaks."""
     signs = text.replace("<=", "≤").replace(">=", "≥")
     return escape(re.sub(r"(?<![\w-])-(?=[\dA-Z])|(?<=\de)-(?=\d)", "\u2212", signs))

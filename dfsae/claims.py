@@ -1,6 +1,6 @@
 """The ledger ``book/claims.yml``: what the paper claims, what would decide it, and what did.
 
-A *claim* is a statement of the paper, a *finding* one of this book (a theorem, or the
+A "claim" is a statement of the paper, a "finding" one of this book (a theorem, or the
 corrected form of a claim). Every check of the notebooks names one of them. A verdict
 is a function of recorded outcomes; see :func:`verdict`.
 """

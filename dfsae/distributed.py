@@ -150,9 +150,10 @@ def train(model: DecoderFreeSAE, x: Sequence, *, epochs: int, order_seed: int, b
     ----------
     model : the same on all ranks; without Eq. 8.
     x : data ``(N, D)``: a tensor, an array or a ``numpy.memmap``; only rows of a batch are read.
-    checkpoint : a file that holds model, optimizer and position, written whole by rank 0
-        after ``every`` steps and at the end. If it is there, training goes on from it and ends as
-        if it had not been interrupted, to the bit for the same number of ranks.
+    checkpoint : path of a file, or None
+        It holds model, optimizer and position, and is written whole by rank 0 after ``every`` steps
+        and at the end. If it is there, training goes on from it and ends as if it had not been
+        interrupted, to the bit for the same number of ranks.
 
     Raises
     ------

@@ -17,7 +17,8 @@ def check_activation(activation: str) -> None:
         raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
 
 
-def energies(x: Tensor, W: Tensor, b: Tensor, activation: str | Sequence[str] = "relu") -> Tensor:
+def energies(x: Tensor, W: Tensor, b: Tensor,
+             activation: str | Sequence[str] = "relu") -> Tensor:
     """Eq. 9: E = phi(W x + b).
 
     ``x (..., B, D), W (..., K, D), b (..., K) -> (..., B, K)``; ``activation`` is one
@@ -26,18 +27,21 @@ def energies(x: Tensor, W: Tensor, b: Tensor, activation: str | Sequence[str] = 
     """
     names = [activation] if isinstance(activation, str) else activation
     if not isinstance(activation, str) and len(names) != len(W):
-        raise ValueError(f"give one activation, or one for each of {len(W)} models; got {len(names)}")
+        raise ValueError("give one activation, or one for each of "
+                         f"{len(W)} models; got {len(names)}")
     for name in names:
         check_activation(name)
     check_tensor("x", x, width=W.shape[-1])
     # Samples are last in memory, where PyTorch sums over them fastest; those that all
     # models share enter one wide product.
     if x.ndim == 2:
-        z = torch.addmm(b.reshape(-1, 1), W.reshape(-1, W.shape[-1]), x.mT).reshape(*b.shape, -1)
+        z = torch.addmm(b.reshape(-1, 1), W.reshape(-1, W.shape[-1]),
+                        x.mT).reshape(*b.shape, -1)
     else:
         z = W @ x.mT + b[..., None]
     if len(set(names)) > 1:
-        return torch.stack([ACTIVATIONS[name](part) for name, part in zip(names, z, strict=True)]).mT
+        return torch.stack([ACTIVATIONS[name](part) for name, part
+                            in zip(names, z, strict=True)]).mT
     return ACTIVATIONS[names[0]](z).mT
 
 
@@ -60,10 +64,13 @@ class DecoderFreeSAE(nn.Module):
 
     Parameters
     ----------
-    D, K : input width and number of components.
-    reduction : reduction of Eq. 1 over the batch; see :func:`dfsae.objective.objective`.
-    seed : of the initialisation.
-    lambdas, eps, activation : as in the objective and in Eq. 9.
+    D : input width
+    K : number of units
+    reduction : reduction of Eq. 1 over the batch; see :func:`dfsae.objective.objective`
+    seed : of the initialisation
+    lambdas : weights of the terms of Eq. 7
+    activation : the function phi of Eq. 9, "relu", "softplus" or "identity"
+    eps : constant added to each variance
     """
 
     varied = ("lambdas", "activation")

@@ -13,7 +13,7 @@ from torch import Tensor
 from dfsae.data import ROOT, Dataset
 
 PLACES = (ROOT / "data" / "FashionMNIST" / "raw", Path("/usr/share/datasets/fashion-mnist"))
-"""Where the four files are looked for: where torchvision downloads them, and where Debian installs them."""
+"""Folders in which the four files are looked for. Torchvision downloads them to the first, Debian installs them in the second."""
 
 FILES = {"train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a", "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
          "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a", "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965"}

@@ -143,14 +143,16 @@ def log_det_volume(A: Tensor, *, eps: float) -> Tensor:
     check_tensor("A", A, rows=2)
     centred = A - A.mean(dim=-2, keepdim=True)
     cov = centred.mT @ centred / (A.shape[-2] - 1)
-    return torch.logdet(cov + eps * torch.eye(A.shape[-1], dtype=A.dtype, device=A.device))
+    return torch.logdet(cov + eps * torch.eye(
+        A.shape[-1], dtype=A.dtype, device=A.device))
 
 
 def weight_penalty(W: Tensor) -> Tensor:
     """Eq. 8: ||W^T W - I_D||_F^2 for weights W of shape ``(..., K, D)``; result ``(...)``."""
     check_tensor("W", W)
     gram = W.mT @ W
-    return (gram - torch.eye(W.shape[-1], dtype=W.dtype, device=W.device)).square().sum(dim=(-2, -1))
+    return (gram - torch.eye(W.shape[-1], dtype=W.dtype, device=W.device)
+            ).square().sum(dim=(-2, -1))
 
 
 def energy_to_activation(E: Tensor) -> Tensor:
@@ -162,8 +164,8 @@ def energy_to_activation(E: Tensor) -> Tensor:
     return E.amax(dim=-1, keepdim=True) - E
 
 
-def objective(E: Tensor, W: Tensor, *, lambdas: Lambdas | Sequence[Lambdas], reduction: Reduction,
-              eps: float) -> Terms:
+def objective(E: Tensor, W: Tensor, *, lambdas: Lambdas | Sequence[Lambdas],
+              reduction: Reduction, eps: float) -> Terms:
     """Eq. 7, with Eq. 8 where ``lambdas.wr`` > 0: the named terms and their weighted sum.
 
     Parameters
@@ -193,7 +195,8 @@ def objective(E: Tensor, W: Tensor, *, lambdas: Lambdas | Sequence[Lambdas], red
     weights = E.new_tensor([[weights[number] for number in used] for weights in sets])
     if isinstance(lambdas, Lambdas):
         weights = weights[0]
-    wr = weight_penalty(W) * (weights[..., -1] > 0) if 3 in used else torch.zeros_like(var)
+    wr = (weight_penalty(W) * (weights[..., -1] > 0)
+          if 3 in used else torch.zeros_like(var))
     terms = [(lse, var, tc, wr)[number] for number in used]
     total = (torch.stack(terms, dim=-1) * weights).sum(dim=-1) if terms else 0.0 * lse
     return Terms(lse, var, tc, wr, total)

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -29,7 +30,7 @@ def use_style() -> None:
 def show_source(*functions) -> None:
     """Display the source of the functions that implement the equation at hand."""
     for function in functions:
-        display(Markdown(f"```python\n{inspect.getsource(function).rstrip()}\n```"))
+        display(Markdown(f"```python\n{textwrap.dedent(inspect.getsource(function)).rstrip()}\n```"))
 
 
 def show_table(header: list[str], rows: list[list]) -> None:
@@ -48,7 +49,8 @@ def show_cost(*results: dict) -> None:
     """Display what the runs of these experiments cost: number, CPU minutes, commit and CPU."""
     abouts = [(result["experiment"], result["runs"], result["provenance"]) for result in results]
     show_table(["experiment", "runs", "CPU minutes, sum over runs", "commit", "CPU"],
-               [[name, len(runs), f"{about['seconds'] / 60:.0f}", about["commit"][:12], about["cpu"]] for name, runs, about in abouts])
+               [[name, len(runs), f"{about['seconds'] / 60:.0f}" if about["seconds"] >= 60 else "< 1", about["commit"][:12],
+                 about["cpu"]] for name, runs, about in abouts])
 
 
 def plus_minus(mean: float, half_width: float, digits: int) -> str:
@@ -77,12 +79,19 @@ def correlation_grid(matrices: dict[str, list], titles: dict[str, str]) -> Figur
 
 
 def bars_with_intervals(ax: Axes, groups: dict[str, tuple[float, float]], published: dict[str, float],
-                        label: str) -> None:
-    """One bar a configuration with its 95 % interval; a diamond marks the published value."""
+                        label: str, letters: dict[str, str]) -> None:
+    """One bar a configuration with its 95 % interval, above its letter; a diamond marks the published value.
+
+    A mean that is NaN has no bar, but the words "not defined".
+    """
     for position, (name, (mean, half_width)) in enumerate(groups.items()):
-        ax.bar(position, mean, yerr=half_width, color=COLOURS[name], capsize=3, width=0.7)
+        if mean == mean:
+            ax.bar(position, mean, yerr=half_width, color=COLOURS[name], capsize=3, width=0.7)
+        else:
+            ax.text(position, 0.02, "not\ndefined", transform=ax.get_xaxis_transform(), ha="center", va="bottom", fontsize=9)
         if published.get(name) is not None:
-            ax.plot(position, published[name], "D", color="black", markerfacecolor="white", zorder=5)
-    ax.set_xticks(range(len(groups)), [name.replace(" + ", "\n+ ") for name in groups], fontsize=8)
+            ax.plot(position, published[name], "D", color="black", markerfacecolor="white", zorder=5, clip_on=False)
+    ax.set_xticks(range(len(groups)), [letters[name] for name in groups])
+    ax.set_xlim(-0.6, len(groups) - 0.4)
     ax.set_ylabel(label)
     ax.grid(axis="x", visible=False)

@@ -14,11 +14,13 @@ def describe_unit(a: Tensor, *, tokens: Sequence[str], length: int = 1, contexts
 
     Parameters
     ----------
-    a : ``(N,)``: activations of the unit on N rows.
-    tokens : N texts, one a row; for rows that are not tokens, what names a row.
-    length : rows of a context; they follow one another, and N is a multiple of it.
-    contexts : number of contexts at most, each shown at its strongest row.
-    before, after : rows of the context that are shown around it.
+    a : activations of the unit on N rows, ``(N,)``
+    tokens : N texts, one a row; for rows that are not tokens, what names a row
+    length : rows of a context; they follow one another, and N is a multiple of it
+    contexts : number of contexts at most, each shown at its strongest row
+    before : rows of the context that are shown before that row, at most
+    after : rows of the context that are shown after it, at most
+    bins : number of steps of the histogram
 
     Returns
     -------

@@ -50,11 +50,14 @@ class VolumeSAE(FixedScaleSAE):
 
     Parameters
     ----------
-    volume : "log-det" or "hinge".
-    radius : norm of the rows of the weights; None leaves it free.
-    options : of :class:`dfsae.encoder.DecoderFreeSAE`; the reduction must be "sum" and lambda_wr 0.
+    volume : "log-det" or "hinge"
+    radius : norm of the rows of the weights; None leaves it free
+    options : of :class:`dfsae.encoder.DecoderFreeSAE`; the reduction must be "sum" and lambda_wr 0
 
-    Raises ``ValueError`` for anything else.
+    Raises
+    ------
+    ValueError
+        For another volume or reduction, a weight on Eq. 8, or a radius that is not finite and > 0.
     """
 
     def __init__(self, D: int, K: int, *, volume: str, radius: float | None = None, **options):

@@ -179,6 +179,8 @@ def write_times(profile: str, stages: list[list], mib: int) -> None:
                         for name, runs, training, evaluation in experiments}})
     write_page("times", "\n\n".join([
         markdown_table(["this execution", "wall time, seconds"], [*stages, ["together", sum(time for _, time in stages)]]),
+        f"Up to {cpu_count()} notebooks run at a time, each in a process of its own. Experiments whose results are stored, and "
+        "notebooks with nothing new, are not run again, so wall times differ between executions and from sums over processes.",
         f"The largest memory of all processes together was {mib} MiB.",
         f"The runs of the experiments as they were made: {', and '.join(calls)}. "
         "Seconds of one thread, summed over the runs:",
@@ -199,8 +201,9 @@ def write_summary(profile: str, executed: list[Path], checks: list[dict]) -> Non
     libraries = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     write_page("profile", f"This copy was executed with the profile **{profile}** at commit "
                           f"`{about['commit'][:12]}`{changed}.")
+    header = ["notebook", "checks passed", "wrong variants rejected", "statements refuted", "assessments", "seconds of its process"]
     write_page("execution", f"CPU: {about['cpu']}, one thread a process. Python {about['python']}; {libraries}.\n\n"
-               + markdown_table(["notebook", "checks passed", "wrong variants rejected", "statements refuted", "assessments", "seconds"], rows))
+               + markdown_table(header, rows))
     write_page("profiles", markdown_table(
         ["profile", "epochs", "seeds at most", "training images", "test images", "numbers"],
         [[f"`{name}`", size.epochs, size.most_seeds or "all", size.n_train or "all 60,000",

@@ -6,9 +6,11 @@ the ledger. The other functions write parts of pages to ``book/generated``.
 
 import re
 from collections import Counter
+from dataclasses import fields
 from html import escape
 
 from dfsae import records
+from dfsae.checks import Outcome, legible
 from dfsae.claims import NOT_DECIDABLE, criteria_hash, verdict
 from dfsae.data import ROOT
 from dfsae.experiments import FULL
@@ -17,7 +19,12 @@ GENERATED = ROOT / "book" / "generated"
 NOTEBOOKS = ROOT / "notebooks"
 VERDICTS = ("holds", "holds under conditions", "does not hold as written",
             "reproduced", "partly reproduced", "not reproduced", NOT_DECIDABLE)
-TO_CORRECT = ("does not hold as written", "not reproduced", "partly reproduced")
+TO_CORRECT = {"does not hold as written": "Statements that do not hold as written",
+              "not reproduced": "Statements about trained models that are not reproduced",
+              "partly reproduced": "Statements about trained models that are reproduced in part"}
+COUNTED = {"check": ("check holds", "checks hold"), "rejects": ("wrong variant is rejected", "wrong variants are rejected"),
+           "refutes": ("reading of the paper is refuted", "readings of the paper are refuted"),
+           "assess": ("assessment", "assessments")}
 REASONS = {"definition": "defines a term or a setting", "announcement": "says what a section does",
            "question": "asks", "literature": "attributes something to the literature, which is read and not computed",
            "scope": "says what the paper does or does not do", "plan": "states an aim, a requirement or a plan"}
@@ -125,24 +132,57 @@ def chapter(row: dict) -> str:
     return "Figures" if row["place"].startswith("Figure") else row["place"].split(".")[0]
 
 
+def section_of(place: str) -> str:
+    """The place itself, and for the paper's Figure n, which shows its Experiment n, Section 5.n."""
+    return place.replace("Figure ", "5.")
+
+
+def position(row: dict) -> tuple:
+    """Where a row comes in lists: by section, a figure after its section, own predictions last."""
+    numbers = [int(number) for number in section_of(row["place"]).split(".")]
+    return numbers, row["place"].startswith("Figure"), row.get("origin") == "predicted here"
+
+
 def source(row: dict) -> str:
-    """Whose statement it is, and where it stands: "Paper, Section 2.4", "Predicted here, Section 5.5"."""
-    place = row["place"] if row["place"].startswith("Figure") else f"Section {row['place']}"
+    """Whose statement it is, and where it stands: "Paper, Section 2.4", "Predicted here, Chapter 12"."""
+    place = row["place"]
+    if not place.startswith("Figure"):
+        place = f"{'Chapter' if float(place) >= 8 else 'Section'} {place}"
     return f"{row.get('origin', 'paper').capitalize()}, {place}"
 
 
+def linked(text: str) -> str:
+    """Markdown whose references to equations, sections, chapters and figures of the paper are links."""
+    def to_chapter(found: re.Match) -> str:
+        place = section_of(re.sub("Section |Chapter ", "", found[0]))
+        first, _, second = place.partition(".")
+        name = f"{int(first):02d}_" + (f"{second}_" if first == "5" else "")
+        pages = sorted(NOTEBOOKS.glob(f"{name}*.md"))
+        return f"[{found[0]}](/notebooks/{pages[0].name})" if pages else found[0]
+
+    text = re.sub(r"\b(?:Section|Chapter|Figure) \d+(?:\.\d)?\b|((?<=\bin )|(?<=\bsee ))\d\.\d(?=[.,;])", to_chapter, text)
+    text = re.sub(r"\b(Eq\. \d+ and )(\d+)\b", r"\1Eq. \2", text)
+    return re.sub(r"\b(?:Eq\.|Equation) (\d+)", r"{eq}`eq-\1`", text)
+
+
 def words(row: dict) -> str:
-    """The statement as HTML: the draft's words as a quotation, others plainly."""
-    return html(row["quote"]) if "origin" in row else f"<q>{html(row['quote'])}</q>"
+    """The statement as HTML: the draft's words as a quotation, others plainly; a lone formula may break into lines."""
+    if "origin" in row:
+        return html(row["quote"])
+    if not re.fullmatch(r"\$[^$]+\$", row["quote"]):
+        return f"<q>{html(row['quote'])}</q>"
+    # At relations, and at signs before a command, outside brackets; {} gives a sign its space.
+    parts = re.sub(r" (?== |[-+] \\)(?![^(]*\))", "$${}", row["quote"])
+    return f'<q class="formula">{html(parts)}</q>'
 
 
 def check_line(outcome: dict) -> str:
     """One check as a list item, linked to the cell that made it."""
-    word = {"check": "✓", "refutes": "✗", "rejects": "⊘", "assess": "✓" if outcome["passed"] else "✗"}[outcome["kind"]]
-    measured = f"{outcome['value']:.4g}"
-    return (f'<li class="{outcome["kind"]}">{word} <a href="{target(outcome)}">'
-            f'{escape(outcome["statement"])}</a>: {measured} '
-            f'<span class="bound">({"as written: " if outcome["kind"] == "refutes" else ""}{escape(outcome["bound"])})</span></li>')
+    made = Outcome(**{field.name: outcome[field.name] for field in fields(Outcome)})
+    word = {"check": "✓", "refutes": "✗", "assess": "✓" if made.passed else "✗"}[made.kind]
+    return (f'<li class="{made.kind}">{word} <a href="{target(outcome)}">'
+            f'{legible(made.statement)}</a>: {legible(made.measured)} '
+            f'<span class="bound">({"as written: " if made.kind == "refutes" else ""}{legible(made.bound)})</span></li>')
 
 
 def section_list(rows: list[dict], section: str) -> str:
@@ -217,53 +257,72 @@ def target(outcome: dict) -> str:
 
 
 def corrections(rows: list[dict], ledger: dict, outcomes: list[dict]) -> str:
-    """Quotation, what is true instead, evidence and consequence of every claim that does not stand."""
-    statements = {finding["id"]: finding["statement"] for finding in ledger["findings"]}
+    """Statement, what is true instead, evidence and consequence of every row that does not stand.
+
+    Own predictions come last. A finding that corrects several rows stands under the first of them.
+    """
+    own = [row for row in rows if row.get("origin") == "predicted here" and row["verdict"] in TO_CORRECT]
+    parts = {title: [row for row in rows if row["verdict"] == kind and row not in own] for kind, title in TO_CORRECT.items()}
+    told: dict[str, str] = {}  # by finding, the row under which it stands
     text = []
-    for kind, title in (("does not hold as written", "Statements that do not hold as written"),
-                        ("not reproduced", "Predictions that are not reproduced"),
-                        ("partly reproduced", "Predictions that are reproduced in part")):
-        text.append(f"## {title}\n")
-        for row in (row for row in rows if row["verdict"] == kind):
+    for title, those in (parts | {"Predictions of this book that missed": own}).items():
+        text += [f"## {title}\n"] if those else []
+        for row in those:
             against = [outcome for outcome in row["checks"]
                        if outcome["kind"] == "refutes" or (outcome["kind"] == "assess" and not outcome["passed"])]
-            shown = [outcome for name in row.get("corrected_by", []) for outcome in outcomes
-                     if outcome["claim"] == name and outcome["kind"] in ("check", "assess")]
-            text.append(f"### {row['id']}\n\n:::{{admonition}} {source(row)}\n"
-                        f":class: paper\n{row['quote']}\n:::\n\n**Instead.** {row['correction']}\n\n**Why.**\n")
+            said = f":::{{admonition}} {linked(source(row))}\n:class: paper\n{row['quote']}\n:::"
+            if "origin" in row:
+                said = f"**{linked(source(row))}: {row['verdict']}.** {linked(row['quote'])}"
+            text.append(f"({anchor(row['id'])})=\n### {row['id']}\n\n{said}\n\n"
+                        f"**Instead.** {linked(row['correction'])}\n\n**Why.**\n")
             text.append(raw(f'<ul class="evidence">{"".join(map(check_line, against))}</ul>'))
-            for name in row.get("corrected_by", []):
-                proved = f" Proof: {{prf:ref}}`{name}`." if name.startswith("thm-") else ""
-                text.append(f"\n{statements.get(name, '')}{proved}\n" if statements.get(name) else "")
-            if shown:
-                text.append(raw(f'<ul class="evidence">{"".join(map(check_line, shown[:3]))}</ul>'))
-            text.append(f"\n**Consequence.** {row['consequence']}\n")
+            names = row.get("corrected_by", [])
+            text += [finding_text(name, ledger, outcomes) for name in names if name not in told]
+            before = dict.fromkeys(told[name] for name in names if name in told)
+            if before:
+                text.append(f"\nAs under {' and '.join(f'{{ref}}`{name} <{anchor(name)}>`' for name in before)}.\n")
+            told = dict.fromkeys(names, row["id"]) | told
+            text.append(f"\n**Consequence.** {linked(row['consequence'])}\n")
     return "\n".join(text)
 
 
+def anchor(name: str) -> str:
+    """Name of the target before the heading of a claim in the page of corrections."""
+    return slug(name).replace("claim", "correction", 1)
+
+
+def finding_text(name: str, ledger: dict, outcomes: list[dict]) -> str:
+    """A finding: its statement, where it is proved, its first check, and how many more the chapter has."""
+    statement = next(finding["statement"] for finding in ledger["findings"] if finding["id"] == name)
+    proved = f" Proof: {{prf:ref}}`{name}`." if name.startswith("thm-") else ""
+    made = [outcome for outcome in outcomes if outcome["claim"] == name and outcome["kind"] in ("check", "assess")]
+    evidence = "".join(map(check_line, made[:1]))
+    if len(made) > 1:
+        evidence += f'<li><a href="{target(made[1])}">{len(made) - 1} more in the chapter</a></li>'
+    return f"\n{linked(statement)}{proved}\n\n" + raw(f'<ul class="evidence">{evidence}</ul>')
+
+
 def theorems(ledger: dict, outcomes: list[dict]) -> str:
-    """Every theorem of the chapters with its proof, the checks that carry it, and where experiments show it."""
+    """Every theorem of the chapters with its number and proof, the checks that carry it, and where experiments show it."""
     findings = {finding["id"]: finding for finding in ledger["findings"]}
+    blocks = [(path, *block) for path in sorted(NOTEBOOKS.glob("[0-9]*.md")) for block in theorem_blocks(path.read_text())]
     text = []
-    for source in sorted(NOTEBOOKS.glob("[0-9]*.md")):
-        for title, label, statement, proof in theorem_blocks(source.read_text()):
-            own = [outcome for outcome in outcomes if outcome["claim"] == label]
-            made = Counter(outcome["kind"] for outcome in own)
-            done = [outcome for outcome in own if outcome["kind"] != "rejects"]
-            first = "".join(map(check_line, done[:3]))
-            heading = re.sub(r"\{eq\}`eq-(\d+)`", r"Eq. \1", title)
-            text.append(f"## {heading}\n\n:::{{prf:theorem}} {title}\n:nonumber:\n{statement}\n:::\n\n"
-                        f"::::{{dropdown}} Proof\n{proof}\n::::\n\n"
-                        f"{{prf:ref}}`{label}` of [](/notebooks/{source.name}): {made['check']} checks hold, "
-                        f"{made['rejects']} wrong variants are rejected"
-                        + (f", {made['refutes']} readings of the paper are refuted" if made["refutes"] else "")
-                        + (f", {made['assess']} assessments" if made["assess"] else "") + ".\n")
-            text.append(raw(f'<ul class="evidence">{first}</ul>'))
-            seen = "".join(check_line(outcome) for name in findings[label].get("seen_in", []) for outcome in outcomes
-                           if outcome["claim"] == name and outcome["kind"] == "assess")
-            if seen:
-                text.append("In the experiments, against the criteria of the ledger:\n\n"
-                            + raw(f'<ul class="evidence">{seen}</ul>'))
+    for number, (path, title, label, statement, proof) in enumerate(blocks, start=1):
+        own = [outcome for outcome in outcomes if outcome["claim"] == label]
+        made = Counter(outcome["kind"] for outcome in own)
+        done = [outcome for outcome in own if outcome["kind"] != "rejects"]
+        first = "".join(map(check_line, done[:3]))
+        heading = re.sub(r"\{eq\}`eq-(\d+)`", r"Eq. \1", title)
+        counts = ", ".join(f"{made[kind]} {several if made[kind] > 1 else one}" for kind, (one, several) in COUNTED.items() if made[kind])
+        text.append(f"## Theorem {number}. {heading}\n\n:::{{prf:theorem}}\n:nonumber:\n{statement}\n:::\n\n"
+                    f"::::{{dropdown}} Proof\n{proof}\n::::\n\n"
+                    f"{{prf:ref}}`{label}` of [](/notebooks/{path.name}): {counts}.\n")
+        text.append(raw(f'<ul class="evidence">{first}</ul>'))
+        seen = "".join(check_line(outcome) for name in findings[label].get("seen_in", []) for outcome in outcomes
+                       if outcome["claim"] == name and outcome["kind"] == "assess")
+        if seen:
+            text.append("In the experiments, against the criteria of the ledger:\n\n"
+                        + raw(f'<ul class="evidence">{seen}</ul>'))
     return "\n".join(text)
 
 
@@ -278,7 +337,7 @@ def theorem_blocks(text: str) -> list[tuple[str, str, str, str]]:
 def coverage(ledger: dict) -> str:
     """Sentences of the draft by section: with a row, or without one and why."""
     with_row = {sentence for claim in ledger["claims"] for sentence in claim["covers"]}
-    lines = ["| section | sentences | with a row | " + " | ".join(REASONS) + " |", "|---" * (3 + len(REASONS)) + "|"]
+    lines = ["| section | sentences | with a row | " + " | ".join(REASONS) + " |", "|---|" + "---:|" * (2 + len(REASONS))]
     total = Counter()
     for section, of in sorted(ledger["sentences"].items()):
         counts = {"sentences": of["total"], "row": sum(f"{section}:{n}" in with_row for n in range(1, of["total"] + 1)),
@@ -292,6 +351,7 @@ def coverage(ledger: dict) -> str:
 
 def pages(ledger: dict, rows: list[dict], outcomes: list[dict]) -> dict[str, str]:
     """Generated parts of pages, by file name."""
+    rows = sorted(rows, key=position)
     parts = {f"claims-{section.replace('.', '-').replace(' ', '-').lower()}": section_list(rows, section)
              for section in {*ledger["sentences"], *(row["place"] for row in rows if "origin" in row)}}
     return parts | {"score": score(rows), "ledger": filters(rows) + "\n" + ledger_table(rows, ledger, outcomes),

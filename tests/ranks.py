@@ -1,4 +1,4 @@
-"""What test_distributed.py runs in several processes: ``torchrun tests/ranks.py <scenario> <folder>``."""
+"""What test_distributed.py runs in several processes: forked, or by ``torchrun tests/ranks.py <scenario> <folder>``."""
 
 import os
 import signal
@@ -116,7 +116,17 @@ def killed(folder, rank, world):
     (folder / f"{rank}.steps").write_text(str(steps))
 
 
-if __name__ == "__main__":
+def take_part(scenario, folder, rank, world, port):
+    """One rank of a scenario, as torchrun would start it."""
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    run(scenario, folder)
+
+
+def run(scenario, folder):
     torch.set_num_threads(1)
     with distributed.processes(timeout=20.0):
-        globals()[sys.argv[1]](Path(sys.argv[2]), *distributed.ranks())
+        globals()[scenario](Path(folder), *distributed.ranks())
+
+
+if __name__ == "__main__":
+    run(*sys.argv[1:])

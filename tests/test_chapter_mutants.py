@@ -5,25 +5,18 @@ then run against the copy, and one of its checks has to raise. No training is in
 before the check: the chapters of the theory train toys at most.
 """
 
-import json
+import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib
 import pytest
+import torch
 from execute import read
+from forked import run_forked
 
 from dfsae.data import ROOT
-
-RUN_CELLS = """
-import json, sys
-cells = json.load(sys.stdin)
-scope = {"__name__": "__main__"}
-import matplotlib; matplotlib.use("Agg")
-for cell in cells:
-    exec(compile(cell, "cell", "exec"), scope)
-"""
 
 MUTANTS = [
     # equation, chapter, module, old text, new text
@@ -52,12 +45,26 @@ MUTANTS = [
 ]
 
 
-def run_chapter(chapter: str, package_root: Path) -> subprocess.CompletedProcess:
-    """Run the code cells of a chapter against the package in ``package_root``."""
+def run_cells(cells: list[str], package_root: Path) -> None:
+    """Run code cells one after the other with the package in ``package_root``, in a process of their own."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "dfsae"]:
+        del sys.modules[name]
+    sys.path.insert(0, str(package_root))
+    os.chdir(package_root)
+    torch.set_num_threads(1)
+    matplotlib.use("Agg")
+    scope = {"__name__": "__main__"}
+    for cell in cells:
+        exec(compile(cell, "cell", "exec"), scope)
+
+
+def run_chapter(chapter: str, package_root: Path) -> tuple[int, str]:
+    """Exit code and output of a chapter's code cells against the package in ``package_root``."""
     cells = [cell.source for cell in read(ROOT / "notebooks" / f"{chapter}.md", "smoke").cells
              if cell.cell_type == "code"]
-    return subprocess.run([sys.executable, "-c", RUN_CELLS], input=json.dumps(cells), text=True,
-                          capture_output=True, cwd=package_root)
+    log = package_root / "log"
+    code, = run_forked(run_cells, [(cells, package_root)], log=log, timeout=300.0)
+    return code, log.read_text()
 
 
 def copy_package(folder: Path) -> None:
@@ -68,8 +75,8 @@ def copy_package(folder: Path) -> None:
 
 def test_the_harness_passes_an_intact_package(tmp_path):
     copy_package(tmp_path)
-    done = run_chapter("05_1_identity", tmp_path)
-    assert done.returncode == 0, done.stderr
+    code, printed = run_chapter("05_1_identity", tmp_path)
+    assert code == 0, printed
 
 
 @pytest.mark.parametrize("chapter, module, old, new", [mutant[1:] for mutant in MUTANTS],
@@ -80,6 +87,6 @@ def test_chapter_rejects_mutant(chapter, module, old, new, tmp_path):
     text = path.read_text()
     assert old in text, "the mutant no longer applies; adapt it to the code"
     path.write_text(text.replace(old, new))
-    done = run_chapter(chapter, tmp_path)
-    assert done.returncode != 0, "no check of the chapter noticed"
-    assert "CheckFailed" in done.stderr, done.stderr[-2000:]
+    code, printed = run_chapter(chapter, tmp_path)
+    assert code != 0, "no check of the chapter noticed"
+    assert "CheckFailed" in printed, printed[-2000:]

@@ -1,13 +1,16 @@
 """Several processes train the model of one: values, gradients, errors, and training that is killed."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import ranks
 import torch
+from forked import run_forked
 from ranks import LAMBDAS, SETTINGS, data, energies, models
 from safetensors.torch import load_file
 
@@ -20,15 +23,25 @@ PACKAGE = Path(distributed.__file__).parents[1]
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}
 
 
-def torchrun(scenario: str, folder: Path, world: int) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={world}",
+def torchrun(scenario: str, folder: Path, world: int) -> list[int]:
+    """The command itself."""
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={world}",
                            str(RANKS), scenario, str(folder)],
                           env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PACKAGE)}, capture_output=True, text=True, timeout=120)
+    (folder / "log").write_text(done.stderr)
+    return [done.returncode]
 
 
-def outcome(scenario, folder, world):
-    done = torchrun(scenario, folder, world)
-    assert done.returncode == 0, done.stderr[-2000:]
+def launch(scenario: str, folder: Path, world: int) -> list[int]:
+    """What torchrun does, without an agent that ends the other ranks, and in less time."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return run_forked(ranks.take_part, [(scenario, str(folder), rank, world, port) for rank in range(world)], log=folder / "log")
+
+
+def outcome(scenario, folder, world, *, start=launch):
+    assert not any(start(scenario, folder, world)), (folder / "log").read_text()[-2000:]
     return [load_file(folder / f"{rank}.safetensors") for rank in range(world)]
 
 
@@ -48,9 +61,9 @@ def test_values_and_gradients_are_those_of_one_process(world, tmp_path):
                 torch.testing.assert_close(torch.cat(parts), E.grad, **CLOSE)
 
 
-@pytest.mark.parametrize("world", [2, 3])
-def test_training_ends_with_the_model_of_one_process(world, tmp_path):
-    found = outcome("training", tmp_path, world)
+@pytest.mark.parametrize("world, start", [(2, launch), (3, launch), (2, torchrun)], ids=["2", "3", "torchrun"])
+def test_training_ends_with_the_model_of_one_process(world, start, tmp_path):
+    found = outcome("training", tmp_path, world, start=start)
     for name, model in models().items():
         history = training.train(model, data(), progress=False, **SETTINGS)
         for way in ("gather", "reduce"):
@@ -63,8 +76,7 @@ def test_training_ends_with_the_model_of_one_process(world, tmp_path):
 
 
 def test_what_is_wrong_on_one_rank_ends_all_with_the_reason(tmp_path):
-    done = torchrun("refusals", tmp_path, 2)
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert launch("refusals", tmp_path, 2) == [0, 0], (tmp_path / "log").read_text()[-2000:]
     words = [(tmp_path / f"{rank}.txt").read_text() for rank in range(2)]
     assert words[0] == words[1] and words[0].splitlines() == [
         "NonFiniteError: 1 of 2 rank(s) hold NaN or infinite energies; clean the data or lower the learning rate",
@@ -74,14 +86,8 @@ def test_what_is_wrong_on_one_rank_ends_all_with_the_reason(tmp_path):
 
 
 def test_a_lost_rank_ends_the_others_with_a_reason(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     # Without torchrun, which would end the other rank itself; between machines it cannot.
-    started = [subprocess.Popen([sys.executable, str(RANKS), "lost", str(tmp_path)], stderr=subprocess.DEVNULL,
-                                env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PACKAGE), "RANK": str(rank), "WORLD_SIZE": "2",
-                                     "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}) for rank in range(2)]
-    assert all(process.wait(timeout=90) != 0 for process in started)
+    assert launch("lost", tmp_path, 2) == [1, -signal.SIGKILL]
     assert (tmp_path / "0.txt").read_text().startswith("another rank ended or did not answer in time; start all of them again")
 
 
@@ -91,7 +97,7 @@ def test_training_that_was_killed_goes_on_and_ends_as_if_it_was_not(tmp_path, wo
         folder.mkdir()
     (whole / "once").touch()  # it is not killed
     expected = outcome("killed", whole, world)
-    assert torchrun("killed", broken, world).returncode != 0
+    assert launch("killed", broken, world) == [-signal.SIGKILL] * world
     assert (broken / "model.safetensors").exists() and not list(broken.glob("*.steps"))
     found = outcome("killed", broken, world)
     assert (broken / "0.steps").read_text() == "7", "12 steps, of which 5 were done"

@@ -1,6 +1,7 @@
 """From outcomes to verdicts and pages: every kind of problem is found, and no outcome can turn unnoticed."""
 
 import json
+import re
 from copy import deepcopy
 
 import pytest
@@ -134,6 +135,7 @@ def test_html_is_escaped_and_leaves_formulas_to_mathjax(text, expected):
     ({}, "Paper, Section 5.2", "<q>No dead units</q>"),
     ({"place": "Figure 2"}, "Paper, Figure 2", "<q>No dead units</q>"),
     ({"origin": "predicted here"}, "Predicted here, Section 5.2", "No dead units"),
+    ({"origin": "predicted here", "place": "8"}, "Predicted here, Chapter 8", "No dead units"),
     ({"origin": "published later"}, "Published later, Section 5.2", "No dead units"),
 ])
 def test_only_words_of_the_draft_are_quoted(changes, source, words, case):
@@ -144,7 +146,56 @@ def test_only_words_of_the_draft_are_quoted(changes, source, words, case):
     assert f"<td>{words}</td>" in ledger.ledger_table([row], case[0], [])
     assert changes.get("origin", "empirical") in ledger.ledger_table([row], case[0], [])
     wrong = row | {"verdict": "not reproduced", "correction": "Some die.", "consequence": "None."}
-    assert f"{{admonition}} {source}\n" in ledger.corrections([wrong], case[0], [])
+    text = ledger.corrections([wrong], case[0], [])
+    assert (f"\n:::{{admonition}} {ledger.linked(source)}\n:class: paper\nNo dead units\n:::\n" in text) == ("origin" not in changes)
+    assert (f"\n**{ledger.linked(source)}: not reproduced.** No dead units\n" in text) == ("origin" in changes)
+
+
+def test_a_lone_formula_may_break_into_lines_outside_brackets():
+    parts = [r"f(x - \mu)", r"{}= -\frac{1}{2}(x - \mu)", r"{}- \log x", r"{}+ \text{const}"]
+    spans = "".join(f'<span class="math notranslate nohighlight">\\({part}\\)</span>' for part in parts)
+    formula = r"$f(x - \mu) = -\frac{1}{2}(x - \mu) - \log x + \text{const}$"
+    assert ledger.words({"quote": formula}) == f'<q class="formula">{spans}</q>'
+    assert ledger.words({"quote": "if $x = 1$"}) == r'<q>if <span class="math notranslate nohighlight">\(x = 1\)</span></q>'
+
+
+@pytest.mark.parametrize("value, bound, shown", [
+    (375000.0, ">= 1e-06", '375000 <span class="bound">(as written: ≥ 1e−06)</span>'),
+    (-0.063391, "<= -2", '−0.06339 <span class="bound">(as written: ≤ −2)</span>')])
+def test_a_line_of_evidence_has_counts_and_signs(value, bound, shown):
+    line = ledger.check_line(outcome("Eq. 1", "a <= -1 & b", "refutes") | {"value": value, "bound": bound})
+    assert line == f'<li class="refutes">✗ <a href="../notebooks/05.html#check-0">a ≤ −1 &amp; b</a>: {shown}</li>'
+
+
+def test_rows_come_by_section_and_own_predictions_last():
+    rows = [{"place": "2"}, {"place": "2.1"}, {"place": "5.2"}, {"place": "Figure 2"}, {"place": "5.5", "origin": "published later"},
+            {"place": "5.5", "origin": "predicted here"}, {"place": "6.1"}, {"place": "11", "origin": "predicted here"}]
+    assert sorted(reversed(rows), key=ledger.position) == rows
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("Paper, Section 2.4", "Paper, [Section 2.4](/notebooks/02_a.md)"), ("Chapter 12.", "[Chapter 12](/notebooks/12_c.md)."),
+    ("Paper, Figure 2", "Paper, [Figure 2](/notebooks/05_2_b.md)"), ("Section 5.3", "Section 5.3"),
+    ("as in 2.4. It; see 5.2.", "as in [2.4](/notebooks/02_a.md). It; see [5.2](/notebooks/05_2_b.md)."),
+    ("in 2.4 of 2.4.", "in 2.4 of 2.4."), ("Equation 1, not Eq. 4 and 5", "{eq}`eq-1`, not {eq}`eq-4` and {eq}`eq-5`"),
+])
+def test_references_become_links(text, expected, tmp_path, monkeypatch):
+    for name in ("02_a.md", "05_1_a.md", "05_2_b.md", "12_c.md"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(ledger, "NOTEBOOKS", tmp_path)
+    assert ledger.linked(text) == expected
+
+
+def test_corrections_say_a_finding_once_and_own_predictions_last(case):
+    row = ledger.judge(*case)[0][-1] | {"verdict": "not reproduced", "correction": "Some.", "consequence": "None.", "corrected_by": ["thm-x"]}
+    rows = [row | {"id": "own", "origin": "predicted here"}, row, row | {"id": "again"}, row | {"id": "part", "verdict": "partly reproduced"}]
+    text = ledger.corrections(rows, *case)
+    assert re.findall("^##+ (.*)$", text, flags=re.M) == [
+        "Statements about trained models that are not reproduced", "5.2 B", "again",
+        "Statements about trained models that are reproduced in part", "part", "Predictions of this book that missed", "own"]
+    assert text.count("It is so. Proof: {prf:ref}`thm-x`.") == text.count("1 more in the chapter") == 1
+    assert text.count("As under {ref}`5.2 B <correction-5-2-b>`.") == 3
+    assert text.index("(correction-5-2-b)=\n### 5.2 B\n") < text.index("It is so.") < text.index("(correction-again)=\n### again\n")
 
 
 @pytest.mark.parametrize("place, expected", [("5.2", "5"), ("11", "11"), ("Figure 2", "Figures")])
@@ -204,6 +255,7 @@ def test_the_score_counts_every_verdict():
 def test_coverage_counts_sentences(case):
     lines = ledger.coverage(case[0]).splitlines()
     assert lines[0] == "| section | sentences | with a row | definition | announcement | question | literature | scope | plan |"
+    assert lines[1] == "|---|" + 8 * "---:|"
     assert lines[2:5] == ["| 2.1 | 13 | 12 |  |  |  |  |  | 1 |", "| 5.2 | 2 | 1 | 1 |  |  |  |  |  |",
                           "| all | 15 | 13 | 1 | 0 | 0 | 0 | 0 | 1 |"]
 
@@ -260,6 +312,21 @@ def test_no_outcome_of_a_claim_can_turn_unnoticed(stored, monkeypatch):
 def test_the_theorems_page_has_every_theorem_and_the_experiments_that_show_it():
     findings = [entry for entry in claims.ledger()["findings"] if entry["id"].startswith("thm-")]
     seen = [outcome(name, f"seen in {name}", "assess") for entry in findings for name in entry.get("seen_in", [])]
+    first = findings[0]["id"]
+    seen += [outcome(first), outcome(first, "wrong", "rejects"), outcome(first, "wrong too", "rejects")]
     page = ledger.theorems(claims.ledger(), seen)
     assert page.count("{prf:theorem}") == page.count("{dropdown} Proof") == len(findings)
-    assert seen and all(each["statement"] in page for each in seen)
+    assert all(each["statement"] in page for each in seen if each["kind"] != "rejects")
+    in_chapters = re.findall(r"^:::\{prf:theorem\} .+\n:label: (.+)$", "".join(
+        path.read_text() for path in sorted((ROOT / "notebooks").glob("[0-9]*.md"))), flags=re.M)
+    assert re.findall(r"^## Theorem (\d+)\. |^\{prf:ref\}`(.+)` of", page, flags=re.M) == [
+        pair for number, label in enumerate(in_chapters, start=1) for pair in ((str(number), ""), ("", label))]
+    assert page.count(": 1 check holds, 2 wrong variants are rejected.\n") == 1
+
+
+def test_corrections_have_every_row_that_does_not_stand_and_no_broken_reference(stored):
+    rows, _ = ledger.judge(claims.ledger(), stored)
+    page = ledger.pages(claims.ledger(), rows, stored)["corrections"]
+    wrong = [row["id"] for row in rows if row["verdict"] in ledger.TO_CORRECT]
+    assert sorted(re.findall("^### (.*)$", page, flags=re.M)) == sorted(wrong)
+    assert set(re.findall(r"<(correction-.*?)>`", page)) <= set(re.findall(r"^\((correction-.*)\)=$", page, flags=re.M))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from bs4 import BeautifulSoup
 
-from dfsae.dashboards import card, write_pages
+from dfsae.dashboards import STYLE, card, write_pages
 from dfsae.units import describe_unit
 
 TOKENS = [f"t{i}" for i in range(12)]
@@ -56,21 +56,31 @@ def soup(unit):
 
 
 def test_a_card_shows_every_token_once_and_marks_the_strongest():
-    unit = describe_unit(A, tokens=TOKENS, length=4, before=1, after=1) | {"promoted": [" a", "<b>"], "suppressed": ["\n"]}
+    unit = describe_unit(A, tokens=TOKENS, length=4, before=1, after=1) | {"promoted": [" a", "<b>"], "suppressed": ["c"]}
     found = soup(unit)
     assert found.p.text == "Active on 25.00 % of the rows, at most 2."
     assert [context.text for context in found.select(".context")] == ["t4t5t6", "t0t1t2"]
     assert [token.text for token in found.select(".peak")] == ["t5", "t1"]
     strengths = [float(re.search(r"[\d.]+", token["style"])[0]) for token in found.select(".token")]
-    assert strengths == [0.5, 0.3, 0.2], "as dark as they are active, over the largest of the unit"
-    assert [code.text for code in found.select("code")] == [" a", "<b>", r"\n"]
+    assert strengths == [0.5, 0.3, 0.2], "as blue as they are active, over the largest of the unit"
+    assert [code.text for code in found.select("code")] == ["␣a", "<b>", "c"]
+    assert "square-root" in found.select_one(".bars").text
     heights = [float(bar["height"]) for bar in found.select("rect")]
     assert max(heights) == 60 and sum(height > 0 for height in heights) == 3
+
+
+@pytest.mark.parametrize("token, shown", [(" a", "␣a"), (" ", "␣"), ("   a", "␣␣␣a"), ("a b ", "a b "), ("\n", "⏎"), ("\n   a", "⏎␣␣␣a"),
+                                          ("\t", r"\t"), ("<b>", "<b>"), ("'", "'")])
+def test_spaces_and_line_breaks_of_words_are_seen(token, shown):
+    words = soup(describe_unit(A, tokens=TOKENS) | {"promoted": [token], "suppressed": []}).select("code")
+    assert [word.text for word in words] == [shown] and "white-space: pre;" in re.search(r"\.unit code {.*}", STYLE)[0]
+    assert len(words[0].select(".break")) == shown.count("⏎")
 
 
 def test_text_is_escaped_and_lines_are_not_broken():
     found = soup(describe_unit(torch.tensor([1.0, 0]), tokens=["<script>", "\n"], length=2))
     assert not found.find("script") and found.select_one(".context").text == "<script>⏎"
+    assert [sign.text for sign in found.select(".context .break")] == ["⏎"]
 
 
 def test_pages_are_written_with_links_and_need_nothing_else(tmp_path):

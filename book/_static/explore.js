@@ -155,7 +155,7 @@
 
   // --- Eight units in the plane ---
 
-  function toy({ weights, epochs, points, readings: numbers, largest, path }) {
+  function toy({ weights, epochs, points, readings: numbers, deepest, largest, path }) {
     const SIDE = 2, CELLS = 41;
     const rows = unpacked(path, Int16Array, largest);
     const units = rows.length / (epochs.length * numbers.loss[0].length) / 3;
@@ -183,7 +183,7 @@
     });
     const epoch = slider("epoch", { max: epochs.length - 1, value: epochs.length - 1, textOf: (n) => `${epochs[n]}`,
                                     moved: () => { pause(); show(); } });
-    const said = readings(["loss", "units that fire on a point", "silent units", "decorrelation term", "mean of the largest r"]);
+    const said = readings(["loss", "units firing per point, mean", "silent units", "decorrelation term", "mean of the largest r", "full blue: r"]);
 
     let timer = null;
     const button = make("button", { type: "button" }, "Play");
@@ -216,7 +216,7 @@
       const at = (cell) => SIDE * (2 * (cell + 0.5) / CELLS - 1);
       paint(field, (row, column) => {
         const E = state.map(([u, v, b]) => Math.max(0, u * at(column) - v * at(row) + b));
-        return tint([33, 113, 181], (Math.max(...responsibilities(E)) - 1 / units) / (1 - 1 / units));
+        return tint([33, 113, 181], Math.min(1, (Math.max(...responsibilities(E)) - 1 / units) / (deepest[model] - 1 / units)));
       });
       lines.replaceChildren(...state.flatMap(([u, v, b]) => {
         const norm = Math.hypot(u, v) || 1;
@@ -227,7 +227,7 @@
       }));
       const of = (name) => numbers[name][epoch.value][model];
       said.show([printed(of("loss"), 1), printed(of("firing"), 2), printed(of("silent"), 0), printed(of("tc"), 2),
-                 printed(of("largest"), 2)]);
+                 printed(of("largest"), 2), printed(deepest[model], 2)]);
     }
     show();
     return make("div", { class: "explore" }, make("div", { class: "explore-side" },
@@ -246,8 +246,8 @@
                                                 make("span", {}, axis)), svg) };
   }
 
-  /** A small chart of values over the positions of a slider, with a cursor. */
-  function chart(title, values, digits, low, high, dashed = null) {
+  /** A small chart of values over the positions of a slider, with a cursor; "below" has positions that are named below it. */
+  function chart(title, values, digits, low, high, { dashed = null, below = [] } = {}) {
     const x = (n) => 8 + 224 * n / (values.length - 1);
     const y = (value) => 72 - 64 * (value - low) / (high - low);
     const cursor = make("line", { y1: 2, y2: 78, stroke: "#777" });
@@ -257,6 +257,11 @@
       cursor, make("polyline", { points: values.map((value, n) => `${x(n)},${y(value)}`).join(" "), fill: "none",
                                  stroke: "#0072b2", "stroke-width": 2 }), dot);
     const { output, node } = panel(title, `${printed(low, 0)} to ${printed(high, high % 1 ? 2 : 0)}`, svg);
+    if (below.length) {
+      node.append(make("div", { class: "explore-ticks" }, ...below.map(([n, text]) =>
+        make("span", { style: n === 0 ? "left: 0" : n === values.length - 1 ? "right: 0"
+                                                  : `left: ${x(n) / 2.4}%; transform: translateX(-50%)` }, text))));
+    }
     return { node, show(n) {
       change(cursor, { x1: x(n), x2: x(n) });
       change(dot, { cx: x(n), cy: y(values[n]) });
@@ -266,20 +271,22 @@
 
   function scale({ factors, curves, limit, zeros, r }) {
     const { loss, redundancy, probe, entropy } = curves;
+    const written = (n) => Number(factors[n].toPrecision(3)).toLocaleString("en-US");
+    const one = factors.findIndex((c) => Math.abs(c - 1) < 1e-9);
+    const below = [0, one, factors.length - 1].map((n) => [n, written(n)]);
     const charts = [chart("loss", loss, 1, Math.floor(Math.min(...loss)), Math.ceil(Math.max(...loss))),
                     chart("redundancy", redundancy, 2, 0, Math.ceil(2 * Math.max(...redundancy))),
-                    chart("probe, %", probe.map((share) => 100 * share), 1, 0, 100),
-                    chart("entropy of r", entropy, 2, 0, Math.log(r[0].length), limit)];
+                    chart("probe, %", probe.map((share) => 100 * share), 1, 0, 100, { below }),
+                    chart("entropy of r", entropy, 2, 0, Math.log(r[0].length), { dashed: limit, below })];
     const bars = r[0].map((_, n) => make("rect", { x: 8 + 464 * n / r[0].length, width: 464 / r[0].length - 1.5,
                                                    fill: n < zeros ? "#0072b2" : "#d55e00" }));
     const highest = Math.max(...r.flat());
-    const image = panel("responsibilities for one image, largest", `blue: the ${zeros} units at zero`,
+    const image = panel("one image: largest r", `blue: the ${zeros} units at zero`,
       make("svg", { viewBox: "0 0 480 80", role: "img", "aria-label": "Responsibilities of the units for one image" }, ...bars));
-    const factor = slider("factor c", { max: factors.length - 1, value: factors.findIndex((c) => Math.abs(c - 1) < 1e-9), moved: show,
-                                        textOf: (n) => `× ${Number(factors[n].toPrecision(3)).toLocaleString("en-US")}` });
+    const factor = slider("factor c", { max: factors.length - 1, value: one, moved: show, textOf: (n) => `× ${written(n)}` });
     function show() {
       const n = factor.value;
-      charts.forEach((one) => one.show(n));
+      charts.forEach((drawn) => drawn.show(n));
       bars.forEach((bar, unit) => {
         const height = 72 * r[n][unit] / highest;
         change(bar, { y: 76 - height, height });
