@@ -1,9 +1,10 @@
 // What scrolls inside itself can be reached with the keyboard, and shows that it goes on.
 (() => {
   const BOXES = ".pst-scrollable-table-container, mjx-container[display], .bd-article span.math, figure .sideways";
-  const shade = (box) => box.classList.toggle("more", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+  const OVERHANG = 8; // pixels by which glyphs may stand out
+  const shade = (box) => box.classList.toggle("more", box.scrollLeft + box.clientWidth + OVERHANG < box.scrollWidth);
   const reach = () => document.querySelectorAll(BOXES).forEach((box) => {
-    if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
+    if (box.classList.toggle("scrolls", box.scrollWidth > box.clientWidth + OVERHANG)) box.tabIndex = 0;
     else box.removeAttribute("tabindex");
     shade(box);
   });

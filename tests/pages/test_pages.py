@@ -78,6 +78,19 @@ def test_ledger_has_every_claim_and_filters_them(browser):
     page.close()
 
 
+def test_a_shade_says_that_a_table_goes_on_until_its_end_is_seen(browser):
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(f"file://{HTML}/notebooks/12_comparison.html")
+    table = page.locator(".pst-scrollable-table-container.more").first
+    table.wait_for()
+    box = table.element_handle()
+    box.evaluate("box => box.scrollTo(box.scrollWidth, 0)")
+    page.wait_for_function("box => !box.classList.contains('more')", arg=box)
+    box.evaluate("box => box.scrollTo(0, 0)")
+    page.wait_for_function("box => box.classList.contains('more')", arg=box)
+    page.close()
+
+
 class Visit(NamedTuple):
     """A page that is open in the browser, and what happened while it loaded."""
 
@@ -117,6 +130,13 @@ def test_every_equation_is_drawn(visit):
 def test_page_fits_a_phone(visit):
     assert visit.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1"), \
         "the page scrolls sideways at 390 px"
+
+
+def test_no_formula_or_figure_is_cut_where_it_cannot_be_reached(visit):
+    assert visit.page.evaluate("""[...document.querySelectorAll("article :is(span.math, figure .sideways, mjx-container[display])")]
+        .filter(box => box.scrollWidth > box.clientWidth + 8)
+        .filter(box => getComputedStyle(box).overflowX !== "auto" || box.tabIndex !== 0 || !box.classList.contains("more"))
+        .map(box => box.textContent.slice(0, 80))""") == []
 
 
 def test_headings_are_in_order(visit):
