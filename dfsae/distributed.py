@@ -86,7 +86,7 @@ def gathered_objective(E: Tensor, sizes: list[int], *, lambdas: Lambdas, reducti
 
 
 def reduced_objective(E: Tensor, sizes: list[int], *, lambdas: Lambdas, reduction: Reduction, eps: float) -> Terms:
-    """:func:`shared_objective` by summing moments: K (K + 1) numbers a step; a rank computes the products of its rows.
+    """:func:`shared_objective` by summing moments: K (K + 1) + 1 numbers a step; a rank computes the products of its rows.
 
     The mean is taken as a constant: the derivatives of variances and covariances by it are
     sums of deviations from it, which are zero over all rows.

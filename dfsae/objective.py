@@ -128,7 +128,8 @@ def decorrelation_penalty(A: Tensor, *, eps: float) -> Tensor:
 
     ``(..., B, K) -> (...)``. The diagonal of a correlation matrix is one by
     definition, so the sum runs over the off-diagonal entries, each pair twice.
-    Costs 2 B K min(B, K) multiplications a training step: for K > B no K x K matrix is formed.
+    Costs 2 B K min(B, K) multiplications a training step: for K > B no K x K matrix
+    is formed.
     """
     check_tensor("A", A, rows=2)
     return _decorrelation(A, eps)
@@ -148,7 +149,10 @@ def log_det_volume(A: Tensor, *, eps: float) -> Tensor:
 
 
 def weight_penalty(W: Tensor) -> Tensor:
-    """Eq. 8: ||W^T W - I_D||_F^2 for weights W of shape ``(..., K, D)``; result ``(...)``."""
+    """Eq. 8: ||W^T W - I_D||_F^2 of the weights W.
+
+    ``(..., K, D) -> (...)``.
+    """
     check_tensor("W", W)
     gram = W.mT @ W
     return (gram - torch.eye(W.shape[-1], dtype=W.dtype, device=W.device)

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 import textwrap
 from pathlib import Path
 
@@ -39,9 +40,9 @@ def show_table(header: list[str], rows: list[list]) -> None:
 
 
 def markdown_table(header: list[str], rows: list[list]) -> str:
-    """A table in Markdown; all columns but the first are aligned to the right, unless they hold sentences."""
-    wide = [any(len(str(row[i])) > 30 for row in rows) for i in range(1, len(header))]
-    lines = [header, ["---"] + ["---" if sentences else "---:" for sentences in wide], *rows]
+    """A table in Markdown; columns of numbers are aligned to the right, but for the first."""
+    numbers = [all(re.fullmatch(r"[-+−–(<≤>±*$\d].{,30}|not \w+|", str(row[i])) for row in rows) for i in range(1, len(header))]
+    lines = [header, ["---"] + ["---:" if right else "---" for right in numbers], *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 

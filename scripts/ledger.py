@@ -170,7 +170,7 @@ def words(row: dict) -> str:
     if "origin" in row:
         return html(row["quote"])
     if not re.fullmatch(r"\$[^$]+\$", row["quote"]):
-        return f"<q>{html(row['quote'])}</q>"
+        return f"<q>“{html(row['quote'])}”</q>"
     # At relations, and at signs before a command, outside brackets; {} gives a sign its space.
     parts = re.sub(r" (?== |[-+] \\)(?![^(]*\))", "$${}", row["quote"])
     return f'<q class="formula">{html(parts)}</q>'

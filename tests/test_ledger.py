@@ -132,8 +132,8 @@ def test_html_is_escaped_and_leaves_formulas_to_mathjax(text, expected):
 
 
 @pytest.mark.parametrize("changes, source, words", [
-    ({}, "Paper, Section 5.2", "<q>No dead units</q>"),
-    ({"place": "Figure 2"}, "Paper, Figure 2", "<q>No dead units</q>"),
+    ({}, "Paper, Section 5.2", "<q>“No dead units”</q>"),
+    ({"place": "Figure 2"}, "Paper, Figure 2", "<q>“No dead units”</q>"),
     ({"origin": "predicted here"}, "Predicted here, Section 5.2", "No dead units"),
     ({"origin": "predicted here", "place": "8"}, "Predicted here, Chapter 8", "No dead units"),
     ({"origin": "published later"}, "Published later, Section 5.2", "No dead units"),
@@ -156,7 +156,7 @@ def test_a_lone_formula_may_break_into_lines_outside_brackets():
     spans = "".join(f'<span class="math notranslate nohighlight">\\({part}\\)</span>' for part in parts)
     formula = r"$f(x - \mu) = -\frac{1}{2}(x - \mu) - \log x + \text{const}$"
     assert ledger.words({"quote": formula}) == f'<q class="formula">{spans}</q>'
-    assert ledger.words({"quote": "if $x = 1$"}) == r'<q>if <span class="math notranslate nohighlight">\(x = 1\)</span></q>'
+    assert ledger.words({"quote": "if $x = 1$"}) == r'<q>“if <span class="math notranslate nohighlight">\(x = 1\)</span>”</q>'
 
 
 @pytest.mark.parametrize("value, bound, shown", [

@@ -19,10 +19,10 @@ def test_plus_minus(mean, half_width, digits, text):
     assert text == "not defined" or " " not in found, "a number stays on one line"
 
 
-def test_columns_of_numbers_are_set_to_the_right_and_sentences_to_the_left():
-    found = markdown_table(["name", "n", "what"], [["a", 1, "x"], ["b", 2, "a sentence that is longer than a number"]])
-    assert found.splitlines() == ["| name | n | what |", "| --- | ---: | --- |", "| a | 1 | x |",
-                                  "| b | 2 | a sentence that is longer than a number |"]
+def test_columns_of_numbers_are_set_to_the_right_and_words_to_the_left():
+    found = markdown_table(["name", "n", "what", "mean"], [["a", 1, "x", "\u22121.0 ± 0.2"], ["b", 2, "3 words here", "not defined"], ["c", "", "", "(2 ± 1) × 10⁷"]])
+    assert found.splitlines()[:3] == ["| name | n | what | mean |", "| --- | ---: | --- | ---: |", "| a | 1 | x | \u22121.0 ± 0.2 |"]
+    assert markdown_table(["a", "b"], [["x", "2 and then a sentence that is longer than a number"]]).splitlines()[1] == "| --- | --- |"
 
 
 def test_cost_is_the_sum_over_the_runs_with_where_they_ran(monkeypatch):

@@ -134,7 +134,7 @@ def test_page_fits_a_phone(visit):
 
 def test_no_formula_or_figure_is_cut_where_it_cannot_be_reached(visit):
     assert visit.page.evaluate("""[...document.querySelectorAll("article :is(span.math, figure .sideways, mjx-container[display])")]
-        .filter(box => box.scrollWidth > box.clientWidth + 8)
+        .filter(box => box.scrollWidth > box.clientWidth + 2)
         .filter(box => getComputedStyle(box).overflowX !== "auto" || box.tabIndex !== 0 || !box.classList.contains("more"))
         .map(box => box.textContent.slice(0, 80))""") == []
 
