@@ -10,7 +10,7 @@
   });
   addEventListener("scroll", (event) => event.target.matches?.(BOXES) && fade(event.target), true);
   addEventListener("load", () => {
-    document.querySelectorAll("figure .sideways img").forEach((image) => image.classList.toggle("wide", image.naturalWidth > 480));
+    document.querySelectorAll("figure .sideways img").forEach((image) => image.classList.toggle("wide", image.naturalWidth > 520));
     const seen = new ResizeObserver(reach);
     seen.observe(document.body);
     document.querySelectorAll(".pst-scrollable-table-container, .pst-scrollable-table-container > table").forEach((box) => seen.observe(box));
