@@ -4,9 +4,10 @@
   const OVERHANG = 2; // pixels by which glyphs may stand out
   const fade = (box) => box.classList.toggle("more", box.scrollLeft + box.clientWidth + OVERHANG < box.scrollWidth);
   const reach = () => document.querySelectorAll(BOXES).forEach((box) => {
+    fade(box);
+    if (box.matches("pre")) return; // the theme sees to these
     if (box.classList.toggle("scrolls", box.scrollWidth > box.clientWidth + OVERHANG)) box.tabIndex = 0;
     else box.removeAttribute("tabindex");
-    fade(box);
   });
   addEventListener("scroll", (event) => event.target.matches?.(BOXES) && fade(event.target), true);
   addEventListener("load", () => {
