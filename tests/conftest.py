@@ -1,5 +1,10 @@
 """One thread, reproducible properties, and the random numbers that the tests share."""
 
+import os
+
+# Before any library starts its threads, and for every process that a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 from hypothesis import settings

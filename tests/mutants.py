@@ -1,9 +1,12 @@
 """A table of wrong variants of the code, and the means to put one in place of the right code."""
 
 import ast
+import compileall
+import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,19 +56,35 @@ def mutated_source(mutant: Mutant, source: str) -> str:
     return "".join(lines[:first]) + body.replace(mutant.old, mutant.new) + "".join(lines[last:])
 
 
-def apply_mutant(mutant: Mutant | None, folder: Path) -> None:
-    """Put a copy of package and scripts, with the mutant if there is one, into ``folder``.
+def copy_package(folder: Path) -> None:
+    """Put a copy of package and scripts into ``folder``; ledger, published numbers and data are linked.
 
-    With ``folder`` first in ``sys.path`` every module that imports the function, by
-    whatever name, gets the mutant. Data, ledger and published numbers are linked.
+    Its bytecode is checked against the text of a module, not its time, so a mutant is never taken for the original.
     """
     for name in ("dfsae", "scripts"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("data", "book"):
         (folder / name).symlink_to(ROOT / name)
-    if mutant:
-        path = folder / ("scripts" if mutant.module in SCRIPTS else "dfsae") / f"{mutant.module}.py"
-        path.write_text(mutated_source(mutant, path.read_text()))
+    compileall.compile_dir(folder / "dfsae", quiet=1, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
+
+
+@contextlib.contextmanager
+def mutated(folder: Path, mutant: Mutant | None) -> Iterator[None]:
+    """The copy in ``folder`` with the mutant, if there is one, while the context is open.
+
+    With ``folder`` first in ``sys.path`` every module that imports the function, by
+    whatever name, gets the mutant.
+    """
+    if mutant is None:
+        yield
+        return
+    path = folder / ("scripts" if mutant.module in SCRIPTS else "dfsae") / f"{mutant.module}.py"
+    original = path.read_text()
+    path.write_text(mutated_source(mutant, original))
+    try:
+        yield
+    finally:
+        path.write_text(original)
 
 
 MUTANTS = [Mutant(*row) for row in [

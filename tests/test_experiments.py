@@ -40,8 +40,10 @@ def tiny(specs_of, name, seed=1):
 
 
 def with_room(spec):
-    """The same spec; a TopK model has twice as many units as it keeps, whatever K is."""
-    return {**spec, "K": 2 * spec["k"]} if "k" in spec else spec
+    """The same spec with at most 24 units, three times the dimension; a TopK model has twice as many as it keeps, whatever K is."""
+    if "k" in spec:
+        return {**spec, "K": 2 * spec["k"]}
+    return {**spec, "K": min(spec["K"], 24)} if "K" in spec else spec
 
 
 # Profiles and specifications

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from _pytest.assertion.rewrite import AssertionRewritingHook
 from hypothesis import settings
-from mutants import MUTANTS, ROOT, SCRIPTS, Mutant, apply_mutant, functions, mutated_source
+from mutants import MUTANTS, ROOT, SCRIPTS, Mutant, copy_package, functions, mutated, mutated_source
 
 TESTS = Path(__file__).parent
 FULLY_COVERED = ["objective", "encoder", "baselines", "metrics", "training", "scale", "fixed_scale", "features", "mixture",
@@ -40,17 +41,30 @@ def take_out_own_modules() -> dict:
     return {name: sys.modules.pop(name) for name in own}
 
 
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    """The folder of a copy of the package, intact between tests."""
+    folder = tmp_path_factory.mktemp("package")
+    copy_package(folder)
+    return folder
+
+
 @pytest.fixture
-def run_tests(tmp_path, monkeypatch):
+def run_tests(package, monkeypatch):
     """Apply a mutant, or none, and return the exit code of the given tests."""
     def run(mutant: Mutant | None, tests: list[str]) -> int:
-        apply_mutant(mutant, tmp_path)
         monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.syspath_prepend(package)
+        # Neither bytecode of mutants, nor the assertions of the inner tests rewritten by the outer session.
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
+        monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if not isinstance(finder, AssertionRewritingHook)])
+        there = sorted(package.iterdir())
         before = take_out_own_modules()
         try:
-            code = pytest.main([*QUIET, "-o", f"pythonpath={tmp_path / 'scripts'}", *tests])
-            assert sys.modules["dfsae"].__file__ == str(tmp_path / "dfsae" / "__init__.py")
+            with mutated(package, mutant):
+                code = pytest.main([*QUIET, "-o", f"pythonpath={package / 'scripts'}", *tests])
+            assert sys.modules["dfsae"].__file__ == str(package / "dfsae" / "__init__.py")
+            assert sorted(package.iterdir()) == there, "a test has left something for the next mutant"
             return code
         finally:
             take_out_own_modules()

@@ -2,7 +2,7 @@
 
 import pytest
 from mutants import MUTANTS
-from test_mutants import name_of, owners_of, run_tests  # noqa: F401  a fixture
+from test_mutants import name_of, owners_of, package, run_tests  # noqa: F401  fixtures
 
 
 @pytest.mark.parametrize("mutant", MUTANTS[1::2], ids=name_of)
