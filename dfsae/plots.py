@@ -50,7 +50,7 @@ def show_cost(*results: dict) -> None:
     """Display what the runs of these experiments cost: number, CPU minutes, commit and CPU."""
     abouts = [(result["experiment"], result["runs"], result["provenance"]) for result in results]
     show_table(["experiment", "runs", "CPU minutes, sum over runs", "commit", "CPU"],
-               [[name, len(runs), f"{about['seconds'] / 60:.0f}" if about["seconds"] >= 60 else "< 1", about["commit"][:12],
+               [[name, len(runs), f"{about['seconds'] / 60:.0f}" if about["seconds"] >= 60 else "< 1", f"`{about['commit'][:12]}`",
                  about["cpu"]] for name, runs, about in abouts])
 
 

@@ -31,4 +31,4 @@ def test_cost_is_the_sum_over_the_runs_with_where_they_ran(monkeypatch):
     about = {"seconds": 150.0, "commit": "0123456789abcdef", "cpu": "a CPU"}
     show_cost({"experiment": "one", "runs": [{}, {}], "provenance": about},
               {"experiment": "other", "runs": [{}], "provenance": {**about, "seconds": 29.0}})
-    assert shown[0].splitlines()[2:] == ["| one | 2 | 2 | 0123456789ab | a CPU |", "| other | 1 | < 1 | 0123456789ab | a CPU |"]
+    assert shown[0].splitlines()[1:] == ["| --- | ---: | ---: | --- | --- |", "| one | 2 | 2 | `0123456789ab` | a CPU |", "| other | 1 | < 1 | `0123456789ab` | a CPU |"]
