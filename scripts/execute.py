@@ -88,7 +88,7 @@ def execute(source: Path, profile: str, output: Path) -> None:
         channel = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
         papermill.execute_notebook(notebook, f"{folder}/done.ipynb", parameters={"profile": profile},
                                    cwd=str(SOURCES), kernel_name="python3", log_output=False,
-                                   progress_bar=False, stderr_file=sys.stderr, autosave_cell_every=0,
+                                   progress_bar=False, stderr_file=sys.stderr, request_save_on_cell_execute=False,
                                    config=channel)
         done = nbformat.read(f"{folder}/done.ipynb", as_version=4)
     done.cells = [cell for cell in done.cells
