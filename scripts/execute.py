@@ -70,7 +70,7 @@ def fingerprint(source: Path, profile: str) -> str:
               RESULTS / "benchmarks.json", RESULTS / "scaling.json", *sorted((RESULTS / "full").glob("*.json"))]
     if profile != "paper":
         inputs += sorted(path for path in (RESULTS / "paper").glob("*.json")
-                         if path.stem not in ("checks", "claims", "times"))
+                         if path.stem not in ("checks", "claims"))
     for path in inputs:
         digest.update(path.read_bytes())
     entries = claims.ledger()["claims"] + claims.ledger()["findings"]

@@ -1,5 +1,7 @@
 """The committed results at the published scale: complete, and made by the code as it stands."""
 
+import json
+
 import pytest
 
 from dfsae import experiments, records
@@ -20,6 +22,15 @@ def test_results_hold_every_run_of_the_protocol(experiment, profile):
     runs = records.load(experiment, profile)["runs"]
     assert [run["spec"] for run in runs] == (experiments.EXPERIMENTS | experiments.FULL)[experiment].specs("paper"), RENEW
     assert all(len(term) == run["spec"]["epochs"] for run in runs for term in run["history"].values())
+
+
+def test_the_published_scale_was_one_execution_in_three_gibibytes():
+    times = json.loads((records.RESULTS / "paper" / "times.json").read_text())
+    for name in experiments.EXPERIMENTS:
+        about = records.load(name, "paper")["provenance"]
+        assert about["commit"] == times["provenance"]["commit"], RENEW
+        assert 0 <= times["stages"]["experiments"] - about["call"]["wall_seconds"] < 10, RENEW
+    assert times["peak_mib"] < 3 * 1024
 
 
 def test_lse_only_ends_at_the_known_loss():
