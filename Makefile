@@ -29,9 +29,10 @@ pages: .venv/installed
 	$(BIN)/pytest tests/pages --ignore=tests/pages/test_pdf.py
 
 # The built book on this machine only, without a network; PORT=8001 if 8000 is taken.
-serve: .venv/installed
+serve:
+	@test -s _build/html/index.html || { echo "_build/html is missing; build the book first: make book"; exit 1; }
 	@echo "The book is at http://localhost:$(PORT)/ (end with Ctrl-C)"
-	$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+	$(PYTHON) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
 # The built book as one file, _build/decoder-free.pdf, printed by Chromium; one minute, and its test one more; CI does not make it.
 pdf: .venv/installed

@@ -11,6 +11,12 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--no-first-run"]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def built():
+    if not (HTML / "index.html").exists():
+        pytest.exit(f"{HTML} is missing; build the book first: make book", returncode=1)
+
+
 @pytest.fixture(scope="session")
 def browser():
     with sync_playwright() as playwright:
