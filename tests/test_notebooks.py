@@ -162,6 +162,10 @@ def test_times_are_summed_over_the_runs(tmp_path, monkeypatch):
         assert f"| {name} | 2 | 30.0 | 12.0 |" in page
         assert written["experiments"][name] == {"runs": 2, "training": 30.0, "evaluation": 12.0}
     assert written["stages"] == {"experiments": 60.5, "notebooks": 90.0} and written["peak_mib"] == 2345
+    # The results were there: the page is of the new execution, the file of the one that made them.
+    execute.write_times("quick", [["experiments", 0.4], ["notebooks", 80.0]], 1234)
+    assert "| together | 80.4 |" in (tmp_path / "generated" / "times.md").read_text()
+    assert json.loads((tmp_path / "quick" / "times.json").read_text()) == written
 
 
 def test_unknown_profile_is_refused():

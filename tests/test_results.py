@@ -6,7 +6,8 @@ import pytest
 
 from dfsae import experiments, records
 
-RENEW = "renew results/paper and results/full on a clean checkout with: make book PROFILE=paper, make full"
+RENEW = ("renew results/paper and results/full on a clean checkout with: rm -rf results/.runs/paper, make book PROFILE=paper, "
+         "make full, make lm; see CONTRIBUTING.md")
 EVERY = [(name, profile) for profile, found in (("paper", experiments.EXPERIMENTS), ("full", experiments.FULL)) for name in found]
 
 
