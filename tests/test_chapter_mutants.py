@@ -6,7 +6,6 @@ before the check: the chapters of the theory train toys at most.
 """
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 import torch
 from execute import read
 from forked import run_forked
+from mutants import copy_package
 
 from dfsae.data import ROOT
 
@@ -67,26 +67,26 @@ def run_chapter(chapter: str, package_root: Path) -> tuple[int, str]:
     return code, log.read_text()
 
 
-def copy_package(folder: Path) -> None:
-    shutil.copytree(ROOT / "dfsae", folder / "dfsae", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("data", "results", "book"):
-        (folder / name).symlink_to(ROOT / name)
-
-
-def test_the_harness_passes_an_intact_package(tmp_path):
+@pytest.fixture
+def package(tmp_path):
+    """The folder of a copy of the package, with the committed results."""
     copy_package(tmp_path)
-    code, printed = run_chapter("05_1_identity", tmp_path)
+    (tmp_path / "results").symlink_to(ROOT / "results")
+    return tmp_path
+
+
+def test_the_harness_passes_an_intact_package(package):
+    code, printed = run_chapter("05_1_identity", package)
     assert code == 0, printed
 
 
 @pytest.mark.parametrize("chapter, module, old, new", [mutant[1:] for mutant in MUTANTS],
                          ids=[mutant[0] for mutant in MUTANTS])
-def test_chapter_rejects_mutant(chapter, module, old, new, tmp_path):
-    copy_package(tmp_path)
-    path = tmp_path / "dfsae" / f"{module}.py"
+def test_chapter_rejects_mutant(chapter, module, old, new, package):
+    path = package / "dfsae" / f"{module}.py"
     text = path.read_text()
     assert old in text, "the mutant no longer applies; adapt it to the code"
     path.write_text(text.replace(old, new))
-    code, printed = run_chapter(chapter, tmp_path)
+    code, printed = run_chapter(chapter, package)
     assert code != 0, "no check of the chapter noticed"
     assert "CheckFailed" in printed, printed[-2000:]
