@@ -129,7 +129,7 @@ def main() -> None:
         page = browser.new_page()
         page.set_default_timeout(600_000)
         page.goto(f"file://{page_file}")
-        page.evaluate("MathJax.startup.promise")
+        page.wait_for_function("MathJax.startup.promise.then(() => true)", polling=50)
         raw = page.evaluate("[...document.querySelectorAll('span.math, div.math')]"
                             ".filter(box => !box.querySelector('mjx-container > svg')).map(box => box.textContent)")
         if raw or page.locator("[data-mjx-error], mjx-merror").count():
