@@ -37,6 +37,8 @@ from dfsae.plots import markdown_table
 from dfsae.records import RESULTS, load, provenance, write_json
 
 SOURCES = ROOT / "notebooks"
+# No cell takes a minute here; a kernel that hangs ends the run with an error.
+CELL_SECONDS = 900
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "matplotlib", "sympy", "papermill", "ipykernel")
 
 
@@ -89,7 +91,7 @@ def execute(source: Path, profile: str, output: Path) -> None:
         papermill.execute_notebook(notebook, f"{folder}/done.ipynb", parameters={"profile": profile},
                                    cwd=str(SOURCES), kernel_name="python3", log_output=False,
                                    progress_bar=False, stderr_file=sys.stderr, request_save_on_cell_execute=False,
-                                   config=channel)
+                                   execution_timeout=CELL_SECONDS, config=channel)
         done = nbformat.read(f"{folder}/done.ipynb", as_version=4)
     done.cells = [cell for cell in done.cells
                   if "injected-parameters" not in cell.metadata.get("tags", [])]

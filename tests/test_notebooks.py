@@ -111,9 +111,11 @@ def test_a_ledger_with_a_mistake_ends_the_run_before_it_starts(tmp_path, monkeyp
         execute.main()
 
 
-def test_failing_cell_fails_the_run(tmp_path):
-    source = write_notebook(tmp_path, "assert 1 == 2")
-    with pytest.raises(Exception, match="AssertionError"):
+@pytest.mark.parametrize("code, error", [("assert 1 == 2", "AssertionError"), ("while True: pass", "timed out")])
+def test_a_cell_that_fails_or_hangs_fails_the_run(code, error, tmp_path, monkeypatch):
+    monkeypatch.setattr(execute, "CELL_SECONDS", 2)
+    source = write_notebook(tmp_path, code)
+    with pytest.raises(Exception, match=error):
         execute.execute(source, "smoke", tmp_path / "99_trial.ipynb")
     assert list(tmp_path.iterdir()) == [source]
 
