@@ -9,8 +9,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, safe_open, save_file
@@ -152,13 +154,13 @@ def train(model: DecoderFreeSAE, x: Sequence, *, epochs: int, order_seed: int, b
     x : data ``(N, D)``: a tensor, an array or a ``numpy.memmap``; only rows of a batch are read.
     checkpoint : path of a file, or None
         It holds model, optimizer and position, and is written whole by rank 0 after ``every`` steps
-        and at the end. If it is there, training goes on from it and ends as if it had not been
-        interrupted, to the bit for the same number of ranks.
+        and at the end. If it is there, and of this data and this start, training goes on from it and
+        ends as if it had not been interrupted, to the bit for the same number of ranks.
 
     Raises
     ------
     ValueError
-        For a batch with fewer rows than ranks or than two, or a checkpoint of other settings.
+        For a batch with fewer rows than ranks or than two, or a checkpoint of another model, start, data or settings.
     NonFiniteError, RuntimeError
         As :func:`shared_objective`, on all ranks.
     """
@@ -167,9 +169,12 @@ def train(model: DecoderFreeSAE, x: Sequence, *, epochs: int, order_seed: int, b
     if smallest < max(2, world):
         raise ValueError(f"batch_size {batch_size} leaves a batch of {smallest} of the {len(x)} samples for {world} rank(s); "
                          "each needs one, and a variance two: choose another batch_size")
-    settings = json.dumps({"N": len(x), "epochs": epochs, "order_seed": order_seed, "batch_size": batch_size, "lr": lr,
-                           "lambdas": model.lambdas, "reduction": model.reduction, "eps": model.eps, "activation": model.activation})
     parameters = dict(model.named_parameters())
+    start = [*parameters.values(), torch.as_tensor(x[np.arange(min(8, len(x)))])]
+    settings = json.dumps({"N": len(x), "epochs": epochs, "order_seed": order_seed, "batch_size": batch_size, "lr": lr,
+                           "lambdas": model.lambdas, "reduction": model.reduction, "eps": model.eps, "activation": model.activation,
+                           "model": type(model).__name__, "radius": getattr(model, "radius", None),
+                           "start": sha256(b"".join(part.detach().double().cpu().numpy().tobytes() for part in start)).hexdigest()})
     optimizer = torch.optim.Adam(parameters.values(), lr=lr, fused=True)
     sums = torch.zeros(epochs, len(Terms._fields), dtype=torch.float64)
     done = _load(checkpoint, settings, parameters, optimizer, sums)

@@ -15,6 +15,7 @@ from ranks import LAMBDAS, SETTINGS, data, energies, models
 from safetensors.torch import load_file
 
 from dfsae import distributed, training
+from dfsae.fixed_scale import FixedScaleSAE
 from dfsae.objective import Lambdas, NonFiniteError, objective
 
 RANKS = Path(__file__).parent / "ranks.py"
@@ -181,6 +182,18 @@ def test_a_checkpoint_of_other_settings_is_refused(change, tmp_path):
     trained(tmp_path)
     with pytest.raises(ValueError, match="is the checkpoint of other settings, .*: delete it or name another file"):
         trained(tmp_path, **change)
+
+
+def test_a_checkpoint_of_another_start_radius_or_data_is_refused(tmp_path):
+    def run(seed=0, radius=4.0, x=None):
+        model = FixedScaleSAE(6, 5, radius=radius, reduction="sum", seed=seed, dtype=torch.float64)
+        distributed.train(model, data() if x is None else x, checkpoint=tmp_path / "c.safetensors", **SETTINGS)
+
+    run()
+    run()
+    for change in ({"seed": 1}, {"radius": 5.0}, {"x": data() + 1}):
+        with pytest.raises(ValueError, match="is the checkpoint of other settings"):
+            run(**change)
 
 
 @pytest.mark.parametrize("change", [
