@@ -171,9 +171,9 @@ def train(model: DecoderFreeSAE, x: Sequence, *, epochs: int, order_seed: int, b
                          "each needs one, and a variance two: choose another batch_size")
     parameters = dict(model.named_parameters())
     start = [*parameters.values(), torch.as_tensor(x[np.arange(min(8, len(x)))])]
+    plain = {name: value for name, value in vars(model).items() if not name.startswith("_")}
     settings = json.dumps({"N": len(x), "epochs": epochs, "order_seed": order_seed, "batch_size": batch_size, "lr": lr,
-                           "lambdas": model.lambdas, "reduction": model.reduction, "eps": model.eps, "activation": model.activation,
-                           "model": type(model).__name__, "radius": getattr(model, "radius", None),
+                           "model": type(model).__name__, **plain,
                            "start": sha256(b"".join(part.detach().double().cpu().numpy().tobytes() for part in start)).hexdigest()})
     optimizer = torch.optim.Adam(parameters.values(), lr=lr, fused=True)
     sums = torch.zeros(epochs, len(Terms._fields), dtype=torch.float64)

@@ -997,7 +997,7 @@ MUTANTS = [Mutant(*row) for row in [
     ("distributed", 'train', 'total = summed(', 'total = (', 'test_distributed.py::test_training_ends_with_the_model_of_one_process[2]'),
     ("distributed", 'train', '/ steps', '', 'test_without_other_ranks_it_is_the_training_loop_of_the_book'),
     ("distributed", 'train', '"lr": lr', '"rate": 0', 'test_a_checkpoint_of_other_settings_is_refused'),
-    ("distributed", 'train', 'getattr(model, "radius", None)', 'None', 'test_a_checkpoint_of_another_start_radius_or_data_is_refused'),
+    ("distributed", 'train', ', **plain', '', 'test_a_checkpoint_of_another_start_radius_or_data_is_refused'),
     ("distributed", 'train', '*parameters.values(), torch', 'torch', 'test_a_checkpoint_of_another_start_radius_or_data_is_refused'),
     ("distributed", 'train', 'np.arange(min(8, len(x)))', '[]', 'test_a_checkpoint_of_another_start_radius_or_data_is_refused'),
     ("distributed", 'train', 'max(0, done - epoch * steps)', '0', 'test_an_interrupted_training_goes_on_from_the_last_checkpoint'),
